@@ -1,0 +1,27 @@
+use crate::PortError;
+use async_trait::async_trait;
+
+/// A mail to one person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Email {
+    /// `Message-ID` without angle brackets; the same for every copy of one notification.
+    pub message_id: String,
+    /// Sender address.
+    pub from: String,
+    /// Recipient address.
+    pub to: String,
+    /// Subject, one line of any text; the adapter encodes it and refuses line breaks.
+    pub subject: String,
+    /// Plain-text body.
+    pub text: String,
+    /// HTML body.
+    pub html: String,
+}
+
+/// Sends mail.
+#[async_trait]
+pub trait Mail: Send + Sync {
+    /// Hands a mail over; `Ok` means that the service (or the outbox) has it. An address or subject that can never be sent is
+    /// [`crate::ErrorKind::Invalid`].
+    async fn send(&self, email: Email) -> Result<(), PortError>;
+}
