@@ -1,0 +1,1 @@
+//! Files written so that they survive a power cut.

@@ -1,0 +1,1 @@
+//! Topic, queues, table and console in one SQLite database.
