@@ -1,0 +1,1 @@
+//! One suite per port: what every adapter must do, whatever its technology.
