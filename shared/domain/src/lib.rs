@@ -1,1 +1,11 @@
-//! stub
+//! The domain: events and their envelope, schemas, the packed message, identities, object keys, alert rules.
+//!
+//! Pure: no I/O, no clock, no async, and no knowledge of the ports, of AWS, of Arrow or of any storage.
+
+pub mod event;
+pub mod identity;
+pub mod json;
+pub mod lake;
+pub mod message;
+pub mod schema;
+pub mod time;

@@ -1,0 +1,86 @@
+//! The lake's layout: object keys, and what turns events into a file's bytes.
+
+use crate::event::Event;
+use crate::schema::Schema;
+use crate::time::Timestamp;
+use std::fmt;
+
+/// Partitions that one group may touch in one table; the rest goes to the next group.
+pub const MAX_PARTITIONS: usize = 200;
+
+/// A data file's bytes and what is recorded of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedFile {
+    /// Parquet bytes.
+    pub bytes: Vec<u8>,
+    /// Rows in it.
+    pub rows: u64,
+    /// Earliest `time`.
+    pub min_time: Timestamp,
+    /// Latest `time`.
+    pub max_time: Timestamp,
+}
+
+/// Events that do not fit the schema that the encoder was given: position and reason. Ingest has checked them, but the schema may have
+/// changed since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// Position in the events given.
+    pub position: usize,
+    /// JSON pointer inside the event.
+    pub pointer: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// The bytes could not be made; the events are not at fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodeError(pub String);
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot encode: {}", self.0)
+    }
+}
+
+impl std::error::Error for EncodeError {}
+
+/// Turns events of one table and one partition into one data file, sorted by (`x-sort`, `time`, `source`, `id`).
+pub trait Encoder: Send + Sync {
+    /// Encodes the events that fit; answers the file (`None` when none fits) and those that do not.
+    fn encode(&self, schema: &Schema, events: &[Event<'_>]) -> Result<(Option<EncodedFile>, Vec<Misfit>), EncodeError>;
+}
+
+/// The key of a data file: `lake/{table}/data/{partition}/{name}.parquet`. `name` is a group id and a number, never text from outside.
+pub fn data_key(schema: &Schema, time: Timestamp, name: &str) -> String {
+    format!("lake/{}/data/{}/{name}.parquet", schema.table, schema.partition.folder(time))
+}
+
+/// The key of a quarantined item: `quarantine/dt=YYYY-MM-DD/{id}.json`.
+pub fn quarantine_key(received: Timestamp, id: &str) -> String {
+    format!("quarantine/dt={}/{id}.json", received.date_text())
+}
+
+/// The search index of an event: `sluice-{table}-{yyyy.MM}` by its own time.
+pub fn index_name(schema: &Schema, time: Timestamp) -> String {
+    format!("sluice-{}-{}", schema.table, time.month_text())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_follow_the_partition() {
+        let schema = |partition: &str| {
+            Schema::parse("f", &format!(r#"{{"type":"object","x-type":"web.event","x-partition":"{partition}"}}"#))
+                .unwrap()
+        };
+        let time = Timestamp::parse_rfc3339("2026-11-21T09:30:00Z").unwrap();
+        assert_eq!(data_key(&schema("hour"), time, "g-0"), "lake/web_event/data/dt=2026-11-21/hour=09/g-0.parquet");
+        assert_eq!(data_key(&schema("day"), time, "g-0"), "lake/web_event/data/dt=2026-11-21/g-0.parquet");
+        assert_eq!(data_key(&schema("month"), time, "g-0"), "lake/web_event/data/dt=2026-11-01/g-0.parquet");
+        assert_eq!(index_name(&schema("day"), time), "sluice-web_event-2026.11");
+        assert_eq!(quarantine_key(time, "x"), "quarantine/dt=2026-11-21/x.json");
+    }
+}

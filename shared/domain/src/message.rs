@@ -1,0 +1,393 @@
+//! The message: how the events of one request travel through topic and queues.
+//!
+//! A message is versioned JSON text. Its header says which batch it is, when it was received, what is inside and how much; the events
+//! stand in it as they are when it is small, and as zstd in base64 when it is not. Where a request is cut into messages depends only on the
+//! texts that the client sent, never on compressed sizes or on the clock, so that a repeated request is cut in the same places and its
+//! batch ids mean the same events.
+
+use crate::event::{Event, Shared};
+use crate::json::{self, Node, Value};
+use crate::schema::area;
+use crate::time::Timestamp;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// Version of the message that this code writes.
+pub const VERSION: u32 = 1;
+/// Largest message body of a topic (SNS), in bytes.
+pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
+/// Room for header and attributes inside [`MAX_MESSAGE_BYTES`].
+const HEADER_ROOM_BYTES: usize = 8 * 1024;
+/// Bodies up to this size stay readable.
+const PLAIN_BYTES: usize = 4 * 1024;
+/// What completing an event adds to its text at most: id, time, `original_time`, a default source of usual length.
+const EVENT_ROOM_BYTES: usize = 320;
+/// A message takes events until their texts reach this: three quarters of the room, since base64 adds a third and text that does not
+/// compress must fit.
+const CUT_BYTES: usize = 180 * 1024;
+/// Largest text of events that a message may unpack to: a request's bound on AWS with room to spare.
+pub const MAX_UNPACKED_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a message says about its events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// Message version.
+    pub v: u32,
+    /// Batch id: the unit of exactly once.
+    pub batch: String,
+    /// Receive time, RFC 3339.
+    pub received: String,
+    /// Client address as the setting keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clientip: Option<String>,
+    /// User agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub useragent: Option<String>,
+    /// Areas of the events' types, sorted.
+    pub areas: Vec<String>,
+    /// How many events.
+    pub count: u64,
+    /// How many of each type.
+    pub types: BTreeMap<String, u64>,
+}
+
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(flatten)]
+    header: Header,
+    #[serde(borrow, default)]
+    events: Option<&'a serde_json::value::RawValue>,
+    #[serde(borrow, default)]
+    zstd: Option<Cow<'a, str>>,
+}
+
+/// An event ready to be packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its type.
+    pub event_type: String,
+    /// Its JSON text ([`Event::write`]).
+    pub text: String,
+    /// Length of the text that the client sent; decides where messages are cut.
+    pub sent_bytes: usize,
+}
+
+/// A packed message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Packed {
+    /// The header, as it stands in the body.
+    pub header: Header,
+    /// The body.
+    pub body: String,
+}
+
+/// A message whose body cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageError {
+    /// Stable code: `malformed_message`, `unknown_encoding`, `too_large`.
+    pub code: &'static str,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for MessageError {}
+
+fn error(code: &'static str, reason: impl Into<String>) -> MessageError {
+    MessageError { code, reason: reason.into() }
+}
+
+/// Where to cut events of these lengths (as sent) into messages: ranges in order.
+pub fn cut(sent_bytes: &[usize]) -> Vec<std::ops::Range<usize>> {
+    let mut ranges = Vec::new();
+    let (mut from, mut sum) = (0, 0);
+    for (i, bytes) in sent_bytes.iter().enumerate() {
+        let size = bytes + EVENT_ROOM_BYTES;
+        if i > from && sum + size > CUT_BYTES {
+            ranges.push(from..i);
+            (from, sum) = (i, 0);
+        }
+        sum += size;
+    }
+    if from < sent_bytes.len() {
+        ranges.push(from..sent_bytes.len());
+    }
+    ranges
+}
+
+/// Packs events into one message. An error (`too_large`) means that it does not fit; that can only be one large event alone, when the
+/// events were cut by [`cut`].
+pub fn pack(batch: &str, shared: &Shared<'_>, entries: &[Entry]) -> Result<Packed, MessageError> {
+    let mut areas = BTreeSet::new();
+    let mut types: BTreeMap<String, u64> = BTreeMap::new();
+    for entry in entries {
+        areas.insert(area(&entry.event_type).to_owned());
+        *types.entry(entry.event_type.clone()).or_default() += 1;
+    }
+    let header = Header {
+        v: VERSION,
+        batch: batch.to_owned(),
+        received: shared.received.to_micros_text(),
+        clientip: shared.client_ip.as_deref().map(str::to_owned),
+        useragent: shared.user_agent.as_deref().map(str::to_owned),
+        areas: areas.into_iter().collect(),
+        count: entries.len() as u64,
+        types,
+    };
+    let mut events = String::with_capacity(entries.iter().map(|e| e.text.len() + 1).sum::<usize>() + 2);
+    events.push('[');
+    for (i, entry) in entries.iter().enumerate() {
+        if i > 0 {
+            events.push(',');
+        }
+        events.push_str(&entry.text);
+    }
+    events.push(']');
+    let mut body = serde_json::to_string(&header).map_err(|e| error("malformed_message", e.to_string()))?;
+    body.pop();
+    if events.len() <= PLAIN_BYTES {
+        body.push_str(",\"events\":");
+        body.push_str(&events);
+    } else {
+        let packed =
+            zstd::bulk::compress(events.as_bytes(), 1).map_err(|e| error("too_large", format!("zstd: {e}")))?;
+        body.push_str(",\"zstd\":\"");
+        STANDARD.encode_string(packed, &mut body);
+        body.push('"');
+    }
+    body.push('}');
+    if body.len() > MAX_MESSAGE_BYTES - HEADER_ROOM_BYTES {
+        return Err(error(
+            "too_large",
+            format!(
+                "the event needs {} bytes of a message after compression, there is room for {}",
+                body.len(),
+                MAX_MESSAGE_BYTES - HEADER_ROOM_BYTES
+            ),
+        ));
+    }
+    Ok(Packed { header, body })
+}
+
+/// A message whose header is read and whose events are unpacked, not yet parsed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unpacked {
+    /// The header.
+    pub header: Header,
+    received: Timestamp,
+    events: String,
+}
+
+/// Reads the header of a message without unpacking its events.
+pub fn read_header(body: &str) -> Result<Header, MessageError> {
+    let wire: Wire<'_> =
+        serde_json::from_str(body).map_err(|e| error("malformed_message", format!("not a message: {e}")))?;
+    Ok(wire.header)
+}
+
+/// Unpacks a message.
+pub fn unpack(body: &str) -> Result<Unpacked, MessageError> {
+    let wire: Wire<'_> =
+        serde_json::from_str(body).map_err(|e| error("malformed_message", format!("not a message: {e}")))?;
+    if wire.header.v != VERSION {
+        return Err(error(
+            "unknown_encoding",
+            format!("message version {} is not known here, only {VERSION}", wire.header.v),
+        ));
+    }
+    let received = Timestamp::parse_rfc3339(&wire.header.received)
+        .ok_or_else(|| error("malformed_message", "`received` is not RFC 3339"))?;
+    let events = match (wire.events, wire.zstd) {
+        (Some(raw), None) => raw.get().to_owned(),
+        (None, Some(base64)) => {
+            let packed = STANDARD
+                .decode(base64.as_bytes())
+                .map_err(|e| error("malformed_message", format!("`zstd` is not base64: {e}")))?;
+            let size =
+                zstd::zstd_safe::get_frame_content_size(&packed).ok().flatten().unwrap_or(MAX_UNPACKED_BYTES as u64);
+            if size > MAX_UNPACKED_BYTES as u64 {
+                return Err(error(
+                    "too_large",
+                    format!("the events unpack to {size} bytes, allowed are {MAX_UNPACKED_BYTES}"),
+                ));
+            }
+            let capacity = usize::try_from(size).unwrap_or(MAX_UNPACKED_BYTES);
+            let bytes = zstd::bulk::decompress(&packed, capacity)
+                .map_err(|e| error("malformed_message", format!("`zstd` does not unpack: {e}")))?;
+            String::from_utf8(bytes)
+                .map_err(|e| error("malformed_message", format!("the events are not UTF-8: {e}")))?
+        }
+        _ => return Err(error("malformed_message", "a message has either `events` or `zstd`")),
+    };
+    Ok(Unpacked { header: wire.header, received, events })
+}
+
+impl Unpacked {
+    /// What the events share.
+    pub fn shared(&self) -> Shared<'_> {
+        Shared {
+            received: self.received,
+            client_ip: self.header.clientip.as_deref().map(Cow::Borrowed),
+            user_agent: self.header.useragent.as_deref().map(Cow::Borrowed),
+        }
+    }
+
+    /// The JSON text of all events, an array.
+    pub fn text(&self) -> &str {
+        &self.events
+    }
+
+    /// Parses the events, in order. An event that cannot be read stands in its place as its text and the reason; an error means that
+    /// the whole is not a list.
+    #[allow(clippy::type_complexity)]
+    pub fn events(&self) -> Result<Vec<Result<Event<'_>, (&str, MessageError)>>, MessageError> {
+        let shared = self.shared();
+        match json::parse_str(&self.events) {
+            Ok(Node { value: Value::Array(nodes), .. }) => Ok(nodes
+                .into_iter()
+                .map(|node| {
+                    let raw = node.raw;
+                    Event::read(node, &shared)
+                        .map_err(|v| (raw, error("malformed_message", format!("{}: {}", v.pointer, v.reason))))
+                })
+                .collect()),
+            Ok(_) => Err(error("malformed_message", "`events` is not a list")),
+            Err(e) => Err(error(e.kind.code(), e.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn shared() -> Shared<'static> {
+        Shared {
+            received: Timestamp::from_micros(1_795_255_200_000_000).unwrap(),
+            client_ip: Some("10.0.0.0".into()),
+            user_agent: None,
+        }
+    }
+
+    fn entries(count: usize, filler: &str) -> Vec<Entry> {
+        (0..count)
+            .map(|i| {
+                let data = format!("{{\"n\":{i},\"f\":\"{filler}\"}}");
+                let node = json::parse_str(&data).unwrap();
+                let mut text = String::new();
+                Event::derived(
+                    &i.to_string(),
+                    "shop",
+                    if i % 2 == 0 { "web.event" } else { "Other" },
+                    shared().received,
+                    shared().received,
+                    node,
+                )
+                .write(&mut text);
+                Entry {
+                    event_type: if i % 2 == 0 { "web.event".into() } else { "Other".into() },
+                    sent_bytes: text.len(),
+                    text,
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn small_messages_stay_readable_and_large_ones_are_packed() {
+        let small = pack("b", &shared(), &entries(3, "")).unwrap();
+        assert!(small.body.contains("\"events\":[{\"id\":\"0\""), "{}", small.body);
+        assert_eq!(small.header.areas, ["other", "web"]);
+        assert_eq!(small.header.types["web.event"], 2);
+        let large = pack("b", &shared(), &entries(300, "0123456789")).unwrap();
+        assert!(large.body.contains("\"zstd\":\""));
+        assert_eq!(read_header(&large.body).unwrap(), large.header);
+        assert_eq!(unpack(&large.body).unwrap().events().unwrap().len(), 300);
+    }
+
+    #[test]
+    fn text_that_does_not_compress_fits_when_it_was_cut() {
+        let mut seed = 1u64;
+        let mut noise = || {
+            (0..700)
+                .map(|_| {
+                    seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    char::from(b'!' + ((seed >> 33) % 90) as u8)
+                })
+                .filter(|c| *c != '"' && *c != '\\')
+                .collect::<String>()
+        };
+        let entries: Vec<Entry> = (0..600).map(|i| {
+            let text = format!("{{\"id\":\"{i}\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-21T10:00:00Z\",\"data\":\"{}\"}}", noise());
+            Entry { event_type: "t".into(), sent_bytes: text.len(), text }
+        }).collect();
+        let ranges = cut(&entries.iter().map(|e| e.sent_bytes).collect::<Vec<_>>());
+        assert!(ranges.len() > 1);
+        for range in ranges {
+            pack("b", &shared(), &entries[range]).unwrap();
+        }
+    }
+
+    #[test]
+    fn broken_messages_say_what_is_wrong() {
+        let header = r#""v":1,"batch":"b","received":"2026-11-21T10:00:00Z","areas":[],"count":0,"types":{}"#;
+        let code = |body: String| unpack(&body).and_then(|u| u.events().map(|_| ())).unwrap_err().code;
+        assert_eq!(code("x".into()), "malformed_message");
+        assert_eq!(code(format!("{{{header}}}")), "malformed_message");
+        assert_eq!(code(format!("{{{header},\"zstd\":\"!\"}}")), "malformed_message");
+        assert_eq!(code(format!("{{{header},\"zstd\":\"AAAA\"}}")), "malformed_message");
+        assert_eq!(code(format!("{{{header},\"events\":{{}}}}")), "malformed_message");
+        assert_eq!(code(format!("{{{header},\"events\":[]}}").replace("\"v\":1", "\"v\":2")), "unknown_encoding");
+        let bomb = zstd::bulk::compress(&vec![b' '; MAX_UNPACKED_BYTES + 1], 1).unwrap();
+        assert_eq!(code(format!("{{{header},\"zstd\":\"{}\"}}", STANDARD.encode(bomb))), "too_large");
+    }
+
+    #[test]
+    fn one_unreadable_event_leaves_its_neighbours() {
+        let body = r#"{"v":1,"batch":"b","received":"2026-11-21T10:00:00Z","areas":[],"count":2,"types":{},"events":[{"id":"1"},{"id":"2","source":"s","type":"t","time":"2026-11-21T10:00:00Z"}]}"#;
+        let unpacked = unpack(body).unwrap();
+        let events = unpacked.events().unwrap();
+        assert_eq!(events[0].as_ref().unwrap_err().0, r#"{"id":"1"}"#);
+        assert_eq!(events[1].as_ref().unwrap().id, "2");
+    }
+
+    proptest! {
+        #[test]
+        fn packing_round_trips(count in 1usize..80, filler in "[a-zㄱ-ㅎ ]{0,60}") {
+            let entries = entries(count, &filler);
+            let packed = pack("batch", &shared(), &entries).unwrap();
+            let unpacked = unpack(&packed.body).unwrap();
+            prop_assert_eq!(&unpacked.header, &packed.header);
+            for (event, entry) in unpacked.events().unwrap().into_iter().zip(&entries) {
+                let mut text = String::new();
+                event.unwrap().write(&mut text);
+                prop_assert_eq!(&text, &entry.text);
+            }
+        }
+
+        #[test]
+        fn cuts_cover_everything_in_order(sizes in proptest::collection::vec(0usize..400_000, 0..40)) {
+            let ranges = cut(&sizes);
+            let flat: Vec<usize> = ranges.iter().cloned().flatten().collect();
+            prop_assert_eq!(flat, (0..sizes.len()).collect::<Vec<_>>());
+            for range in ranges {
+                prop_assert!(range.len() == 1 || sizes[range].iter().map(|s| s + EVENT_ROOM_BYTES).sum::<usize>() <= CUT_BYTES);
+            }
+        }
+
+        #[test]
+        fn unpacking_never_panics(body in "\\PC{0,200}") {
+            let _ = unpack(&body);
+        }
+    }
+}
