@@ -1,1 +1,19 @@
-//! stub
+//! The stages: one module each, over the ports, the same code on AWS and on one machine.
+//!
+//! This crate does not know Lambda's event JSON, Arrow, Parquet, SQLite or any AWS service. A stage that takes queued messages answers one
+//! question per item: done, or to be delivered again ([`item::Outcome`]); what can never succeed it sends to quarantine itself and answers
+//! done. Time is an argument.
+
+pub mod access;
+pub mod api;
+pub mod convert;
+pub mod detect;
+pub mod groups;
+pub mod http;
+pub mod index;
+pub mod ingest;
+pub mod item;
+pub mod ledger;
+pub mod notify;
+pub mod quarantine;
+pub mod rules;
