@@ -7,7 +7,7 @@
 
 use crate::event::{Event, Shared};
 use crate::json::{self, Node, Value};
-use crate::schema::area;
+use crate::schema::{area, counted_as};
 use crate::time::Timestamp;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,6 +22,8 @@ pub const VERSION: u32 = 1;
 pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 /// Room for header and attributes inside [`MAX_MESSAGE_BYTES`].
 const HEADER_ROOM_BYTES: usize = 8 * 1024;
+/// Room that the names of the types in one message may take in its header (they stand there twice at most: as type and as area).
+const TYPE_NAMES_BYTES: usize = 3 * 1024;
 /// Bodies up to this size stay readable.
 const PLAIN_BYTES: usize = 4 * 1024;
 /// What completing an event adds to its text at most: id, time, `original_time`, a default source of usual length.
@@ -51,7 +53,7 @@ pub struct Header {
     pub areas: Vec<String>,
     /// How many events.
     pub count: u64,
-    /// How many of each type.
+    /// How many of each type, by [`counted_as`].
     pub types: BTreeMap<String, u64>,
 }
 
@@ -106,20 +108,27 @@ fn error(code: &'static str, reason: impl Into<String>) -> MessageError {
     MessageError { code, reason: reason.into() }
 }
 
-/// Where to cut events of these lengths (as sent) into messages: ranges in order.
-pub fn cut(sent_bytes: &[usize]) -> Vec<std::ops::Range<usize>> {
+/// Where to cut events into messages: ranges in order. Each event is given by its length as sent and its type.
+pub fn cut(events: &[(usize, &str)]) -> Vec<std::ops::Range<usize>> {
     let mut ranges = Vec::new();
-    let (mut from, mut sum) = (0, 0);
-    for (i, bytes) in sent_bytes.iter().enumerate() {
+    let (mut from, mut sum, mut type_bytes) = (0, 0, 0);
+    let mut types: BTreeSet<&str> = BTreeSet::new();
+    for (i, (bytes, event_type)) in events.iter().enumerate() {
         let size = bytes + EVENT_ROOM_BYTES;
-        if i > from && sum + size > CUT_BYTES {
+        let name = counted_as(event_type);
+        if i > from && (sum + size > CUT_BYTES || (!types.contains(name) && type_bytes + name.len() > TYPE_NAMES_BYTES))
+        {
             ranges.push(from..i);
-            (from, sum) = (i, 0);
+            (from, sum, type_bytes) = (i, 0, 0);
+            types.clear();
         }
         sum += size;
+        if types.insert(name) {
+            type_bytes += name.len() + 16;
+        }
     }
-    if from < sent_bytes.len() {
-        ranges.push(from..sent_bytes.len());
+    if from < events.len() {
+        ranges.push(from..events.len());
     }
     ranges
 }
@@ -131,7 +140,7 @@ pub fn pack(batch: &str, shared: &Shared<'_>, entries: &[Entry]) -> Result<Packe
     let mut types: BTreeMap<String, u64> = BTreeMap::new();
     for entry in entries {
         areas.insert(area(&entry.event_type).to_owned());
-        *types.entry(entry.event_type.clone()).or_default() += 1;
+        *types.entry(counted_as(&entry.event_type).to_owned()).or_default() += 1;
     }
     let header = Header {
         v: VERSION,
@@ -308,7 +317,7 @@ mod tests {
         let small = pack("b", &shared(), &entries(3, "")).unwrap();
         assert!(small.body.contains("\"events\":[{\"id\":\"0\""), "{}", small.body);
         assert_eq!(small.header.areas, ["other", "web"]);
-        assert_eq!(small.header.types["web.event"], 2);
+        assert_eq!((small.header.types["web.event"], small.header.types["other"]), (2, 1));
         let large = pack("b", &shared(), &entries(300, "0123456789")).unwrap();
         assert!(large.body.contains("\"zstd\":\""));
         assert_eq!(read_header(&large.body).unwrap(), large.header);
@@ -331,10 +340,23 @@ mod tests {
             let text = format!("{{\"id\":\"{i}\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-21T10:00:00Z\",\"data\":\"{}\"}}", noise());
             Entry { event_type: "t".into(), sent_bytes: text.len(), text }
         }).collect();
-        let ranges = cut(&entries.iter().map(|e| e.sent_bytes).collect::<Vec<_>>());
+        let ranges = cut(&entries.iter().map(|e| (e.sent_bytes, e.event_type.as_str())).collect::<Vec<_>>());
         assert!(ranges.len() > 1);
         for range in ranges {
             pack("b", &shared(), &entries[range]).unwrap();
+        }
+    }
+
+    #[test]
+    fn many_types_do_not_burst_the_header() {
+        let types: Vec<String> = (0..500).map(|i| format!("{}.{}{i}", "a".repeat(60), "b".repeat(60))).collect();
+        let entries: Vec<Entry> =
+            types.iter().map(|t| Entry { event_type: t.clone(), text: "{}".into(), sent_bytes: 2 }).collect();
+        let ranges = cut(&entries.iter().map(|e| (e.sent_bytes, e.event_type.as_str())).collect::<Vec<_>>());
+        assert!(ranges.len() > 10);
+        for range in ranges {
+            let header = serde_json::to_string(&pack("b", &shared(), &entries[range]).unwrap().header).unwrap();
+            assert!(header.len() < HEADER_ROOM_BYTES, "{}", header.len());
         }
     }
 
@@ -377,7 +399,7 @@ mod tests {
 
         #[test]
         fn cuts_cover_everything_in_order(sizes in proptest::collection::vec(0usize..400_000, 0..40)) {
-            let ranges = cut(&sizes);
+            let ranges = cut(&sizes.iter().map(|s| (*s, "web.event")).collect::<Vec<_>>());
             let flat: Vec<usize> = ranges.iter().cloned().flatten().collect();
             prop_assert_eq!(flat, (0..sizes.len()).collect::<Vec<_>>());
             for range in ranges {

@@ -403,6 +403,12 @@ pub fn area(event_type: &str) -> &str {
     if is_own_type(event_type) { event_type.split('.').next().unwrap_or("other") } else { "other" }
 }
 
+/// The name under which events of a type are counted: the type itself where it is of our form, else `other`, so that free text never
+/// becomes a counter. It does not depend on which schemas there are.
+pub fn counted_as(event_type: &str) -> &str {
+    if is_own_type(event_type) { event_type } else { "other" }
+}
+
 fn violation(name: &str, what: String) -> Violation {
     let mut pointer = String::from("/data");
     json::push_pointer(&mut pointer, name);
