@@ -60,7 +60,6 @@ struct Entry {
     sent_ms: i64,
     visible_ms: i64,
     receive_count: u32,
-    in_flight: bool,
 }
 
 impl Entry {
@@ -108,14 +107,7 @@ impl MemoryQueue {
         held.ids += 1;
         let id = format!("m{}", held.ids);
         held.sent.push(message.clone());
-        held.entries.push(Entry {
-            id,
-            message,
-            sent_ms: now_ms,
-            visible_ms: now_ms,
-            receive_count: 0,
-            in_flight: false,
-        });
+        held.entries.push(Entry { id, message, sent_ms: now_ms, visible_ms: now_ms, receive_count: 0 });
         drop(held);
         self.arrived.notify_waiters();
     }
@@ -125,7 +117,7 @@ impl MemoryQueue {
         let mut held = lock(&self.held);
         held.ids += 1;
         let id = format!("m{}", held.ids);
-        held.entries.push(Entry { id, visible_ms: now_ms, receive_count: 0, in_flight: false, ..entry });
+        held.entries.push(Entry { id, visible_ms: now_ms, receive_count: 0, ..entry });
         drop(held);
         self.arrived.notify_waiters();
     }
@@ -154,7 +146,6 @@ impl MemoryQueue {
             }
             entry.receive_count += 1;
             entry.visible_ms = until_ms;
-            entry.in_flight = true;
             found.push(entry.delivery());
             true
         });
@@ -168,7 +159,7 @@ impl MemoryQueue {
     fn settle_one(&self, receipt: &Receipt, settlement: Settlement) -> Result<(), PortError> {
         let now_ms = self.rules.clock.now_ms();
         let mut held = lock(&self.held);
-        let at = held.entries.iter().position(|entry| entry.in_flight && entry.receipt(&entry.id) == *receipt);
+        let at = held.entries.iter().position(|entry| entry.receive_count > 0 && entry.receipt(&entry.id) == *receipt);
         let Some(at) = at else {
             let what = "the receipt is not the newest of its message";
             return Err(PortError::new(ErrorKind::NotFound, "queue.settle", what));
@@ -180,7 +171,6 @@ impl MemoryQueue {
             Settlement::Release(after) => {
                 let entry = &mut held.entries[at];
                 entry.visible_ms = now_ms + i64::try_from(after.as_millis()).unwrap();
-                entry.in_flight = false;
             }
         }
         drop(held);
@@ -272,7 +262,8 @@ impl QueueConsole for MemoryConsole {
     async fn peek(&self, queue: &str, limit: usize) -> Result<Vec<Delivery>, PortError> {
         let queue = self.queue("console.peek", queue)?;
         let held = lock(&queue.held);
-        Ok(held.entries.iter().take(limit).map(Entry::delivery).collect())
+        let seen = |entry: &Entry| Delivery { receipt: Receipt(String::new()), ..entry.delivery() };
+        Ok(held.entries.iter().take(limit).map(seen).collect())
     }
 
     async fn redrive(&self, dead_letter_queue: &str, limit: u64) -> Result<u64, PortError> {
