@@ -548,11 +548,11 @@ impl<'a> Reader<'a> {
             let path = format!("Resources.{}.Type", resource.id);
             return Err(TemplateError::unknown_name(path, "resource type", resource.kind));
         };
-        if let Value::Object(map) = &resource.properties {
-            if let Some(name) = map.keys().find(|name| !known.properties.contains(&name.as_str())) {
-                return Err(TemplateError::unknown(format!("{}.{name}", resource.path), "property")
-                    .knowing(known.properties.iter().copied()));
-            }
+        if let Value::Object(map) = &resource.properties
+            && let Some(name) = map.keys().find(|name| !known.properties.contains(&name.as_str()))
+        {
+            return Err(TemplateError::unknown(format!("{}.{name}", resource.path), "property")
+                .knowing(known.properties.iter().copied()));
         }
         self.ignored.push(format!("Resources.{}", resource.id));
         Ok(())
