@@ -108,7 +108,7 @@ pub enum JsonErrorKind {
     ControlCharacter,
     /// The same key twice in one object.
     DuplicateKey(String),
-    /// Deeper than [`MAX_DEPTH`].
+    /// Deeper than the bound ([`MAX_DEPTH`] for what comes from outside).
     TooDeep,
 }
 
@@ -166,7 +166,12 @@ pub fn parse(bytes: &[u8]) -> Result<Node<'_>, JsonError> {
 
 /// Parses one JSON value from text.
 pub fn parse_str(text: &str) -> Result<Node<'_>, JsonError> {
-    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, pointer: Vec::new() };
+    parse_within(text, MAX_DEPTH)
+}
+
+/// Parses one JSON value from text with another bound than [`MAX_DEPTH`] on its nesting.
+pub fn parse_within(text: &str, max_depth: usize) -> Result<Node<'_>, JsonError> {
+    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, pointer: Vec::new(), max_depth };
     let result = reader.document();
     result.map_err(|kind| JsonError { offset: reader.at.min(text.len()), kind, pointer: reader.pointer_text() })
 }
@@ -221,6 +226,7 @@ struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     pointer: Vec<Token<'a>>,
+    max_depth: usize,
 }
 
 /// Objects with more members than this look for duplicates by sorting, not pairwise.
@@ -381,7 +387,7 @@ impl<'a> Reader<'a> {
     }
 
     fn array(&mut self, depth: usize) -> Result<Vec<Node<'a>>, JsonErrorKind> {
-        if depth == MAX_DEPTH {
+        if depth == self.max_depth {
             return Err(JsonErrorKind::TooDeep);
         }
         self.at += 1;
@@ -409,7 +415,7 @@ impl<'a> Reader<'a> {
     }
 
     fn object(&mut self, depth: usize) -> Result<Object<'a>, JsonErrorKind> {
-        if depth == MAX_DEPTH {
+        if depth == self.max_depth {
             return Err(JsonErrorKind::TooDeep);
         }
         self.at += 1;

@@ -24,6 +24,8 @@ pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 const HEADER_ROOM_BYTES: usize = 8 * 1024;
 /// Room that the names of the types in one message may take in its header (they stand there twice at most: as type and as area).
 const TYPE_NAMES_BYTES: usize = 3 * 1024;
+/// Types in one message: a sink writes its counters, one per type, and the files of its tables in one transaction of 100 writes.
+pub const MAX_TYPES: usize = 32;
 /// Bodies up to this size stay readable.
 const PLAIN_BYTES: usize = 4 * 1024;
 /// What completing an event adds to its text at most: id, time, `original_time`, a default source of usual length.
@@ -41,6 +43,10 @@ pub struct Header {
     pub v: u32,
     /// Batch id: the unit of exactly once.
     pub batch: String,
+    /// Which publish of the batch this is: what counted its events as accepted once. A repeated request has the same batch and another
+    /// publish; a message without it is told apart by the queue's message id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish: Option<String>,
     /// Receive time, RFC 3339.
     pub received: String,
     /// Client address as the setting keeps it.
@@ -87,6 +93,16 @@ pub struct Packed {
     pub body: String,
 }
 
+impl Packed {
+    /// Names the publish ([`Header::publish`]): 1–64 letters, digits or `-`, unique to each time that the events are counted as accepted.
+    #[must_use]
+    pub fn published_as(mut self, publish: &str) -> Self {
+        self.body.insert_str(1, &format!("\"publish\":\"{publish}\","));
+        self.header.publish = Some(publish.to_owned());
+        self
+    }
+}
+
 /// A message whose body cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageError {
@@ -116,8 +132,8 @@ pub fn cut(events: &[(usize, &str)]) -> Vec<std::ops::Range<usize>> {
     for (i, (bytes, event_type)) in events.iter().enumerate() {
         let size = bytes + EVENT_ROOM_BYTES;
         let name = counted_as(event_type);
-        if i > from && (sum + size > CUT_BYTES || (!types.contains(name) && type_bytes + name.len() > TYPE_NAMES_BYTES))
-        {
+        let full = types.len() == MAX_TYPES || type_bytes + name.len() > TYPE_NAMES_BYTES;
+        if i > from && (sum + size > CUT_BYTES || (!types.contains(name) && full)) {
             ranges.push(from..i);
             (from, sum, type_bytes) = (i, 0, 0);
             types.clear();
@@ -145,6 +161,7 @@ pub fn pack(batch: &str, shared: &Shared<'_>, entries: &[Entry]) -> Result<Packe
     let header = Header {
         v: VERSION,
         batch: batch.to_owned(),
+        publish: None,
         received: shared.received.to_micros_text(),
         clientip: shared.client_ip.as_deref().map(str::to_owned),
         useragent: shared.user_agent.as_deref().map(str::to_owned),
@@ -260,7 +277,8 @@ impl Unpacked {
     #[allow(clippy::type_complexity)]
     pub fn events(&self) -> Result<Vec<Result<Event<'_>, (&str, MessageError)>>, MessageError> {
         let shared = self.shared();
-        match json::parse_str(&self.events) {
+        // The list takes one level, and attributes moved to `extra` one more.
+        match json::parse_within(&self.events, json::MAX_DEPTH + 2) {
             Ok(Node { value: Value::Array(nodes), .. }) => Ok(nodes
                 .into_iter()
                 .map(|node| {
@@ -357,6 +375,36 @@ mod tests {
         for range in ranges {
             let header = serde_json::to_string(&pack("b", &shared(), &entries[range]).unwrap().header).unwrap();
             assert!(header.len() < HEADER_ROOM_BYTES, "{}", header.len());
+        }
+    }
+
+    #[test]
+    fn one_message_holds_at_most_32_types_so_that_a_sink_can_count_them_in_one_transaction() {
+        let types: Vec<String> = (0..100).map(|i| format!("a.t{i}")).collect();
+        for range in cut(&types.iter().map(|t| (2, t.as_str())).collect::<Vec<_>>()) {
+            assert!(range.len() <= MAX_TYPES, "{range:?}");
+        }
+    }
+
+    #[test]
+    fn the_publish_stands_in_header_and_body() {
+        let packed = pack("b", &shared(), &entries(3, "")).unwrap().published_as("p-1");
+        assert_eq!(read_header(&packed.body).unwrap(), packed.header);
+        assert_eq!(unpack(&packed.body).unwrap().header.publish.as_deref(), Some("p-1"));
+    }
+
+    #[test]
+    fn an_event_as_deep_as_ingest_takes_it_can_be_unpacked() {
+        let deep = format!("{}1{}", "[".repeat(json::MAX_DEPTH - 1), "]".repeat(json::MAX_DEPTH - 1));
+        for sent in [format!("{{\"data\":{deep}}}"), format!("{{\"foo\":{deep}}}")] {
+            assert!(json::parse_str(&sent).is_ok());
+        }
+        let event =
+            |tail: &str| format!(r#"{{"id":"1","source":"s","type":"t","time":"2026-11-21T10:00:00Z",{tail}}}"#);
+        for text in [event(&format!("\"data\":{deep}")), event(&format!("\"extra\":{{\"foo\":{deep}}}"))] {
+            let entry = Entry { event_type: "t".into(), sent_bytes: text.len(), text };
+            let unpacked = unpack(&pack("b", &shared(), &[entry]).unwrap().body).unwrap();
+            assert!(unpacked.events().unwrap()[0].is_ok());
         }
     }
 
