@@ -1,1 +1,171 @@
-//! Mail as files in an outbox.
+//! Mail as files in an outbox, one `.eml` file for each, which a mail program opens.
+
+use crate::durable::{Folder, Taken, blocking, failed};
+use async_trait::async_trait;
+use chrono::Utc;
+use lettre::message::{Mailbox, MultiPart};
+use sha2::{Digest, Sha256};
+use sluice_ports::{Email, ErrorKind, Mail, PortError};
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Hexadecimal digits of the hash in a file name: 80 bits, so that two mails do not meet.
+const HASH_DIGITS: usize = 20;
+
+/// Writes mails into a folder. The same mail again (message id and recipient) replaces its file.
+#[derive(Debug, Clone)]
+pub struct OutboxMail {
+    folder: Arc<Folder>,
+    /// File name by the hash in it.
+    names: Arc<Mutex<HashMap<String, String>>>,
+}
+
+impl OutboxMail {
+    /// Opens the folder `dir`, creating it as needed.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, PortError> {
+        let what = dir.as_ref().display().to_string();
+        let open = || {
+            let folder = Folder::open(dir.as_ref())?;
+            let mut names = HashMap::new();
+            for entry in fs::read_dir(folder.root())? {
+                let Ok(name) = entry?.file_name().into_string() else { continue };
+                let stem = name.strip_suffix(".eml").and_then(|stem| stem.rsplit_once('-'));
+                if let Some((_, hash)) = stem {
+                    names.insert(hash.to_owned(), name);
+                }
+            }
+            Ok(Self { folder: Arc::new(folder), names: Arc::new(Mutex::new(names)) })
+        };
+        open().map_err(|error| failed("mail.open", &what, error))
+    }
+
+    /// The name of the mail's file: when it was first sent, then what tells it from others.
+    fn name(&self, email: &Email) -> String {
+        let mut hash = Sha256::new();
+        // Neither holds a line break, so no two pairs look the same.
+        hash.update(format!("{}\n{}", email.message_id, email.to));
+        let mut digits: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        digits.truncate(HASH_DIGITS);
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = || format!("{}-{digits}.eml", Utc::now().format("%Y%m%dT%H%M%S%.3fZ"));
+        names.entry(digits.clone()).or_insert_with(name).clone()
+    }
+}
+
+#[async_trait]
+impl Mail for OutboxMail {
+    async fn send(&self, email: Email) -> Result<(), PortError> {
+        let bytes = render(&email)?;
+        let name = self.name(&email);
+        let folder = self.folder.clone();
+        blocking("mail.send", move || {
+            let path = folder.root().join(&name);
+            folder.write(&path, &bytes, Taken::Replace).map_err(|error| failed("mail.send", &name, error))
+        })
+        .await
+    }
+}
+
+/// The mail as RFC 5322 text with a text part and an HTML part.
+fn render(email: &Email) -> Result<Vec<u8>, PortError> {
+    let Email { message_id, from, to, subject, text, html } = email;
+    for (field, value) in [("message_id", message_id), ("from", from), ("to", to), ("subject", subject)] {
+        // An address may be personal, so the error names the field only.
+        if value.contains(['\r', '\n']) {
+            return Err(invalid(format!("`{field}` holds a line break")));
+        }
+    }
+    let is_id = |c: char| c.is_ascii_graphic() && !matches!(c, '<' | '>');
+    if message_id.is_empty() || !message_id.chars().all(is_id) {
+        return Err(invalid("`message_id` is no message id"));
+    }
+    let message = lettre::Message::builder()
+        .message_id(Some(format!("<{message_id}>")))
+        .from(mailbox("from", from)?)
+        .to(mailbox("to", to)?)
+        .subject(subject.as_str())
+        .multipart(MultiPart::alternative_plain_html(text.clone(), html.clone()))
+        .map_err(|error| invalid("the mail cannot be put together").with_source(error))?;
+    Ok(message.formatted())
+}
+
+fn mailbox(field: &str, address: &str) -> Result<Mailbox, PortError> {
+    address.parse().map_err(|_| invalid(format!("`{field}` is not an address")))
+}
+
+fn invalid(detail: impl Into<String>) -> PortError {
+    PortError::new(ErrorKind::Invalid, "mail.send", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn email(message_id: &str, subject: &str) -> Email {
+        Email {
+            message_id: message_id.to_owned(),
+            from: "Sluice <alerts@sluice.example>".to_owned(),
+            to: "reader@sluice.example".to_owned(),
+            subject: subject.to_owned(),
+            text: "It rose by 5 % – since Monday.\n".to_owned(),
+            html: "<p>It rose by 5&nbsp;% – since Monday.</p>".to_owned(),
+        }
+    }
+
+    fn files(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = entries.filter(|name| name.ends_with(".eml")).collect();
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn the_same_mail_again_replaces_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = OutboxMail::open(dir.path()).unwrap();
+        outbox.send(email("1@x", "first")).await.unwrap();
+        outbox.send(email("1@x", "second")).await.unwrap();
+        let reopened = OutboxMail::open(dir.path()).unwrap();
+        reopened.send(email("1@x", "third")).await.unwrap();
+        let names = files(dir.path());
+        assert_eq!(names.len(), 1, "{names:?}");
+        assert!(fs::read_to_string(dir.path().join(&names[0])).unwrap().contains("Subject: third"));
+        reopened.send(email("2@x", "other")).await.unwrap();
+        reopened.send(Email { to: "other@sluice.example".into(), ..email("1@x", "first") }).await.unwrap();
+        assert_eq!(files(dir.path()).len(), 3, "another mail, or another reader, has a file of its own");
+    }
+
+    #[test]
+    fn a_mail_has_its_headers_and_both_parts() {
+        let mail = String::from_utf8(render(&email("1@x", "S&P 500 stieg – 5,2 %")).unwrap()).unwrap();
+        let (head, body) = mail.split_once("\r\n\r\n").unwrap();
+        for line in [
+            "Message-ID: <1@x>",
+            "From: Sluice <alerts@sluice.example>",
+            "To: reader@sluice.example",
+            "MIME-Version: 1.0",
+        ] {
+            assert!(head.lines().any(|found| found == line), "`{line}` is in {head}");
+        }
+        assert!(head.contains("\r\nDate: "), "{head}");
+        assert!(head.contains("Content-Type: multipart/alternative;"), "{head}");
+        assert!(
+            head.is_ascii() && head.contains("Subject: S&P 500 stieg =?utf-8?b?"),
+            "the subject is encoded: {head}"
+        );
+        let (plain, html) = (body.find("text/plain; charset=utf-8"), body.find("text/html; charset=utf-8"));
+        assert!(plain.is_some() && plain < html, "text first, then HTML: {body}");
+        assert!(mail.lines().all(|line| line.len() <= 998), "no line is longer than a mail may have");
+    }
+
+    #[test]
+    fn an_error_names_the_field_and_not_the_address() {
+        let error = render(&Email { to: "secret\r\n@x.example".into(), ..email("1@x", "") }).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid);
+        assert!(error.detail.contains("`to`") && !error.detail.contains("secret"), "{}", error.detail);
+        assert_eq!(render(&email("1 2", "")).unwrap_err().kind, ErrorKind::Invalid);
+        assert_eq!(render(&email("", "")).unwrap_err().kind, ErrorKind::Invalid);
+    }
+}

@@ -1,5 +1,6 @@
 //! Queues and table in SQLite keep the contracts of their ports, survive being closed, and share flushes.
 #![cfg(feature = "state")]
+#![allow(clippy::unwrap_used, reason = "a test reports by panic")]
 
 use sluice_adapters_embedded::state::{DeadLetterConfig, QueueConfig, State, StateConfig, SubscriptionConfig};
 use sluice_testkit::clock::FakeClock;
