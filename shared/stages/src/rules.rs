@@ -158,10 +158,9 @@ impl Rules {
     pub async fn watchlist(&self) -> Result<Arc<Watchlist>, RulesError> {
         // The version is read before the rules: rules that change in between are read again next time.
         let version = self.table.get(&[census_key()]).await?.pop().flatten().map_or(0, |item| item.version);
-        if let Some((held, list)) = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-            if held == version {
-                return Ok(list);
-            }
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, list)) = held.filter(|(held, _)| *held == version) {
+            return Ok(list);
         }
         let list = Arc::new(Watchlist::new(self.list().await?.into_iter().map(|stored| stored.rule)));
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some((version, Arc::clone(&list)));
