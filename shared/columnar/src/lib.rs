@@ -1,1 +1,11 @@
-//! stub
+//! Events to Arrow to Parquet bytes.
+//!
+//! Pure: knows nothing of files, objects, tables, queues or the time of day. What a column is called, how it is stored and which id it
+//! has comes from the event's schema alone.
+
+mod encode;
+mod lane;
+mod schema;
+
+pub use encode::ParquetEncoder;
+pub use schema::arrow_schema;
