@@ -1,1 +1,697 @@
-//! (to come)
+//! `convert`: queued messages to data files of the lake, exactly once (see [`crate::groups`]).
+//!
+//! Messages are unpacked one by one until their texts fill a slice; a slice becomes one group, or more where it touches more partitions,
+//! tables or counters than a group takes. One file holds the events of all batches of a group that fall into one partition of one table.
+
+use crate::groups::{Claim, Contents, Ended, Groups, MAX_BATCH_ID_BYTES, MAX_BATCHES, MAX_COUNTERS, MAX_FILES};
+use crate::groups::{Group, MAX_TABLES, RecordedFile, Wanted};
+use crate::item::{Item, Outcome};
+use crate::ledger::{self, Fate, Sink};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures::future::join_all;
+use serde_json::json;
+use sluice_domain::event::Event;
+use sluice_domain::identity::hex_id;
+use sluice_domain::lake::{self, EncodeError, EncodedFile, Encoder, MAX_PARTITIONS};
+use sluice_domain::message::{self, Header, MessageError, Unpacked};
+use sluice_domain::schema::{Partition, Registry, Schema, counted_as};
+use sluice_domain::time::Timestamp;
+use sluice_ports::{ErrorKind, Message, Objects, PortError, PutMode, Queue, Table};
+use std::collections::btree_map::Entry as MapEntry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Puts that are under way at the same time.
+const PUTS_AT_ONCE: usize = 16;
+/// Events up to this size stand in a quarantine message as they are; larger ones are compressed, since a queue takes 1 MiB.
+const PLAIN_QUARANTINE_BYTES: usize = 512 * 1024;
+
+/// What the stage reaches the outside through.
+#[derive(Clone)]
+pub struct ConvertPorts {
+    /// The lake's bucket.
+    pub objects: Arc<dyn Objects>,
+    /// Groups, batches and counters.
+    pub table: Arc<dyn Table>,
+    /// The quarantine queue.
+    pub quarantine: Arc<dyn Queue>,
+}
+
+/// How the stage works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvertSettings {
+    /// How long others leave the batches of a group alone; longer than one group takes, shorter than the queue's redelivery.
+    pub lease_ms: u32,
+    /// Unpacked text after which a slice is full. Parsed events take several times as much memory.
+    pub slice_bytes: usize,
+    /// Time after which no further slice is begun; what is left is given back.
+    pub budget_ms: u32,
+}
+
+impl Default for ConvertSettings {
+    fn default() -> Self {
+        Self { lease_ms: 30_000, slice_bytes: 16 * 1024 * 1024, budget_ms: 45_000 }
+    }
+}
+
+/// The stage.
+pub struct Convert {
+    ports: ConvertPorts,
+    registry: Arc<Registry>,
+    encoder: Arc<dyn Encoder>,
+    settings: ConvertSettings,
+    groups: Groups,
+}
+
+/// A message whose events are unpacked, or why they cannot be.
+struct Taken {
+    item: usize,
+    header: Header,
+    publish: String,
+    unpacked: Result<Unpacked, MessageError>,
+}
+
+/// A message whose events are parsed.
+struct Parsed<'m> {
+    taken: &'m Taken,
+    /// Position in the message and event.
+    events: Vec<(u32, Event<'m>)>,
+    /// What goes to quarantine: position (`None` for the whole message), text, and why.
+    unreadable: Vec<(Option<u32>, &'m str, MessageError)>,
+    /// Events by counter row.
+    counted: BTreeMap<String, Counted>,
+    /// Table and partition number of its events.
+    partitions: BTreeSet<(&'m str, i64)>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    stored: u64,
+    quarantined: u64,
+}
+
+/// The events of a group in one partition of one table.
+struct Bucket<'r, 'm> {
+    schema: &'r Schema,
+    events: Vec<Event<'m>>,
+    /// For each event its message in the group and its position there.
+    owners: Vec<(usize, u32)>,
+    encoded: Option<Encoded>,
+}
+
+struct Encoded {
+    file: Option<EncodedFile>,
+    misfits: Vec<Refused>,
+}
+
+/// An event or message on its way to quarantine.
+struct Refused {
+    message: usize,
+    id: String,
+    counter: String,
+    body: String,
+}
+
+impl Convert {
+    /// The stage over its ports. `registry` says which table an event belongs to, `encoder` makes files.
+    pub fn new(
+        ports: ConvertPorts,
+        registry: Arc<Registry>,
+        encoder: Arc<dyn Encoder>,
+        settings: ConvertSettings,
+    ) -> Self {
+        let groups = Groups::new(ports.table.clone(), settings.lease_ms);
+        Self { ports, registry, encoder, settings, groups }
+    }
+
+    /// Stores the events of queued messages; one outcome per item, in order. Encoding keeps the thread busy for up to a second.
+    pub async fn run(&self, items: &[Item], now: Timestamp) -> Vec<Outcome> {
+        let started = Instant::now();
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; items.len()];
+        let mut first: HashMap<String, usize> = HashMap::new();
+        let mut again: Vec<(usize, usize, Header)> = Vec::new();
+        let mut next = 0;
+        while next < items.len() {
+            let elapsed = started.elapsed();
+            if elapsed.as_millis() > u128::from(self.settings.budget_ms) {
+                break;
+            }
+            let now = now.plus_micros(i64::try_from(elapsed.as_micros()).unwrap_or(0));
+            let mut slice: Vec<Taken> = Vec::new();
+            let mut bytes = 0;
+            while next < items.len() && slice.len() < MAX_BATCHES && bytes < self.settings.slice_bytes {
+                let item = next;
+                next += 1;
+                match take(item, &items[item]) {
+                    Err(e) => outcomes[item] = Some(self.refuse_unknown(&items[item].body, &e, now).await),
+                    Ok(taken) => match first.get(&taken.header.batch) {
+                        Some(earlier) => again.push((item, *earlier, taken.header)),
+                        None => {
+                            first.insert(taken.header.batch.clone(), item);
+                            bytes += taken.unpacked.as_ref().map_or(0, |unpacked| unpacked.text().len());
+                            slice.push(taken);
+                        }
+                    },
+                }
+            }
+            self.store_slice(items, &slice, &mut outcomes, now).await;
+        }
+        self.settle_again(items, &again, &mut outcomes, now).await;
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| retry("no time was left for it"))).collect()
+    }
+
+    /// Messages whose batch came before in the same delivery: they follow the first, and count as duplicates if they are another publish.
+    async fn settle_again(
+        &self,
+        items: &[Item],
+        again: &[(usize, usize, Header)],
+        outcomes: &mut [Option<Outcome>],
+        now: Timestamp,
+    ) {
+        let mut done = Vec::new();
+        for (item, earlier, header) in again {
+            match &outcomes[*earlier] {
+                Some(Outcome::Done) => done.push((*item, header)),
+                other => outcomes[*item] = other.clone(),
+            }
+        }
+        if done.is_empty() {
+            return;
+        }
+        let batches: Vec<&str> = done.iter().map(|(_, header)| header.batch.as_str()).collect();
+        let stored = match self.groups.stored(&batches).await {
+            Ok(stored) => stored,
+            Err(e) => {
+                done.iter().for_each(|(item, _)| outcomes[*item] = Some(retry(&e.to_string())));
+                return;
+            }
+        };
+        for ((item, header), stored) in done.into_iter().zip(stored) {
+            outcomes[item] = Some(match stored {
+                Some(stored) => {
+                    self.settle_stored(header, ledger::publish_of(header, &items[item].id), &stored, now).await
+                }
+                None => retry("the batch is not stored yet"),
+            });
+        }
+    }
+
+    async fn settle_stored(&self, header: &Header, publish: &str, stored: &str, now: Timestamp) -> Outcome {
+        if publish == stored {
+            return Outcome::Done;
+        }
+        match ledger::count_duplicate(self.ports.table.as_ref(), Sink::Lake, header, publish, now).await {
+            Ok(()) => Outcome::Done,
+            Err(e) => retry(&e.to_string()),
+        }
+    }
+
+    /// A body that does not even say which batch it is: there is nothing to count it by.
+    async fn refuse_unknown(&self, body: &str, error: &MessageError, now: Timestamp) -> Outcome {
+        let id = hex_id(&[b"convert", body.as_bytes()]);
+        let body =
+            quarantine_body("convert", &id, error.code, &error.reason, "", &now.to_micros_text(), body.as_bytes());
+        match self.send_to_quarantine(vec![body]).await.pop() {
+            Some(Ok(())) => Outcome::Done,
+            Some(Err(e)) => retry(&e.to_string()),
+            None => retry("the quarantine queue gave no answer"),
+        }
+    }
+
+    async fn send_to_quarantine(&self, bodies: Vec<String>) -> Vec<Result<(), PortError>> {
+        let message = |body| Message { body, events: 1, ..Message::default() };
+        self.ports.quarantine.send(bodies.into_iter().map(message).collect()).await
+    }
+
+    async fn store_slice(&self, items: &[Item], slice: &[Taken], outcomes: &mut [Option<Outcome>], now: Timestamp) {
+        let mut group: Vec<Parsed<'_>> = Vec::new();
+        let mut room = Room::default();
+        for taken in slice {
+            let parsed = self.parse(taken, &items[taken.item]);
+            if !group.is_empty() && !room.fits(&parsed) {
+                self.store_group(std::mem::take(&mut group), outcomes, now).await;
+                room = Room::default();
+            }
+            room.add(&parsed);
+            group.push(parsed);
+        }
+        if !group.is_empty() {
+            self.store_group(group, outcomes, now).await;
+        }
+    }
+
+    fn parse<'m>(&'m self, taken: &'m Taken, item: &'m Item) -> Parsed<'m> {
+        let mut parsed = Parsed {
+            taken,
+            events: Vec::new(),
+            unreadable: Vec::new(),
+            counted: BTreeMap::new(),
+            partitions: BTreeSet::new(),
+        };
+        let events = match taken.unpacked.as_ref().map_err(Clone::clone).and_then(Unpacked::events) {
+            Ok(events) => events,
+            Err(e) => return whole_to_quarantine(parsed, item, e),
+        };
+        let received = taken.received();
+        let mut by_type: BTreeMap<String, u64> = BTreeMap::new();
+        for (position, event) in (0u32..).zip(events) {
+            match event {
+                Ok(event) => {
+                    let name = counted_as(&event.event_type);
+                    match by_type.get_mut(name) {
+                        Some(n) => *n += 1,
+                        None => {
+                            by_type.insert(name.to_owned(), 1);
+                        }
+                    }
+                    let schema = self.registry.resolve(&event.event_type);
+                    parsed.partitions.insert((&schema.table, partition_number(schema.partition, event.time)));
+                    parsed.events.push((position, event));
+                }
+                Err((text, e)) => parsed.unreadable.push((Some(position), text, e)),
+            }
+        }
+        // The type of an unreadable event is what the header counts beyond the readable ones.
+        let mut left = parsed.unreadable.len() as u64;
+        for (name, n) in &taken.header.types {
+            let missing = n.saturating_sub(by_type.get(name).copied().unwrap_or(0)).min(left);
+            if missing > 0 {
+                parsed.counted.entry(ledger::counter(received, name)).or_default().quarantined += missing;
+                left -= missing;
+            }
+        }
+        if left > 0 {
+            parsed.counted.entry(ledger::counter(received, "other")).or_default().quarantined += left;
+        }
+        for (name, n) in by_type {
+            parsed.counted.entry(ledger::counter(received, &name)).or_default().stored += n;
+        }
+        let tables: BTreeSet<&str> = parsed.partitions.iter().map(|(table, _)| *table).collect();
+        if tables.len() > MAX_TABLES || parsed.counted.len() > MAX_COUNTERS || parsed.partitions.len() > MAX_FILES {
+            let reason = format!(
+                "a message touches {} tables, {} types and {} partitions; it may touch {MAX_TABLES}, {MAX_COUNTERS} and {MAX_FILES}",
+                tables.len(),
+                parsed.counted.len(),
+                parsed.partitions.len()
+            );
+            return whole_to_quarantine(parsed, item, MessageError { code: "too_large", reason });
+        }
+        parsed
+    }
+
+    async fn store_group(&self, messages: Vec<Parsed<'_>>, outcomes: &mut [Option<Outcome>], now: Timestamp) {
+        let all: Vec<usize> = messages.iter().map(|m| m.taken.item).collect();
+        let group = match self.groups.begin(now).await {
+            Ok(group) => group,
+            Err(e) => {
+                all.iter().for_each(|item| outcomes[*item] = Some(retry(&e.to_string())));
+                return;
+            }
+        };
+        let wanted: Vec<Wanted<'_>> =
+            messages.iter().map(|m| Wanted { batch: &m.taken.header.batch, publish: &m.taken.publish }).collect();
+        let claims = self.groups.claim(&group, &wanted, now).await;
+        let mut held = Vec::with_capacity(messages.len());
+        let mut stored = Vec::new();
+        for (message, claim) in messages.into_iter().zip(claims) {
+            match claim {
+                Claim::Held => held.push(message),
+                Claim::Stored { publish } => stored.push((message.taken, publish)),
+                Claim::Later(why) => outcomes[message.taken.item] = Some(retry(&why)),
+            }
+        }
+        let settled = stored.iter().map(|(taken, stored)| async move {
+            (taken.item, self.settle_stored(&taken.header, &taken.publish, stored, now).await)
+        });
+        for (item, outcome) in join_all(settled).await {
+            outcomes[item] = Some(outcome);
+        }
+        if held.is_empty() {
+            return;
+        }
+        let items: Vec<usize> = held.iter().map(|m| m.taken.item).collect();
+        for (item, outcome) in items.iter().zip(self.store_held(&group, held, now).await) {
+            outcomes[*item] = Some(outcome);
+        }
+    }
+
+    /// Encodes, puts and commits what a group holds; one outcome per message.
+    async fn store_held(&self, group: &Group, mut held: Vec<Parsed<'_>>, now: Timestamp) -> Vec<Outcome> {
+        let mut failed: Vec<Option<String>> = vec![None; held.len()];
+        let mut buckets = self.fill_buckets(&mut held);
+        let refused: Vec<Refused> = held.iter().enumerate().flat_map(|(i, m)| m.refused(i)).collect();
+        let mut sent: BTreeSet<String> = BTreeSet::new();
+        // A message that cannot be encoded, or whose leftovers cannot be kept, leaves the group; its neighbours stay.
+        loop {
+            let before = failed.iter().flatten().count();
+            let mut cut = Vec::new();
+            for bucket in &mut buckets {
+                bucket.leave(&failed);
+                if bucket.encoded.is_some() || bucket.events.is_empty() {
+                    continue;
+                }
+                match self.encode(bucket, &held) {
+                    Ok(encoded) => bucket.encoded = Some(encoded),
+                    // One of its messages may be at fault: each gets a file of its own.
+                    Err(_) if bucket.is_of_many() => cut.append(&mut bucket.by_message()),
+                    Err(e) => {
+                        tracing::error!(lake.table = %bucket.schema.table, error = %e, "events cannot be encoded");
+                        bucket.owners.iter().for_each(|(message, _)| failed[*message] = Some(e.to_string()));
+                    }
+                }
+            }
+            if !cut.is_empty() || failed.iter().flatten().count() > before {
+                buckets.append(&mut cut);
+                continue;
+            }
+            let misfits = buckets.iter().filter_map(|b| b.encoded.as_ref()).flat_map(|e| &e.misfits);
+            let open: Vec<&Refused> = refused
+                .iter()
+                .chain(misfits)
+                .filter(|r| failed[r.message].is_none() && !sent.contains(&r.id))
+                .collect();
+            if open.is_empty() {
+                break;
+            }
+            let results = self.send_to_quarantine(open.iter().map(|r| r.body.clone()).collect()).await;
+            for (refused, result) in open.iter().zip(results) {
+                match result {
+                    Ok(()) => {
+                        sent.insert(refused.id.clone());
+                    }
+                    Err(e) => failed[refused.message] = Some(e.to_string()),
+                }
+            }
+        }
+        let result = self.commit(group, &held, &mut buckets, &failed, now).await;
+        failed
+            .into_iter()
+            .map(|failed| match (failed, &result) {
+                (Some(why), _) => retry(&why),
+                (None, Err(why)) => retry(why),
+                (None, Ok(())) => Outcome::Done,
+            })
+            .collect()
+    }
+
+    fn fill_buckets<'r, 'm>(&'r self, held: &mut [Parsed<'m>]) -> Vec<Bucket<'r, 'm>> {
+        let mut places: HashMap<(&str, i64), usize> = HashMap::new();
+        let mut buckets: Vec<Bucket<'r, 'm>> = Vec::new();
+        for (i, message) in held.iter_mut().enumerate() {
+            for (position, event) in std::mem::take(&mut message.events) {
+                let schema = self.registry.resolve(&event.event_type);
+                let number = partition_number(schema.partition, event.time);
+                let place = *places.entry((&schema.table, number)).or_insert_with(|| {
+                    buckets.push(Bucket { schema, events: Vec::new(), owners: Vec::new(), encoded: None });
+                    buckets.len() - 1
+                });
+                buckets[place].events.push(event);
+                buckets[place].owners.push((i, position));
+            }
+        }
+        buckets
+    }
+
+    fn encode(&self, bucket: &Bucket<'_, '_>, held: &[Parsed<'_>]) -> Result<Encoded, EncodeError> {
+        let (file, misfits) = self.encoder.encode(bucket.schema, &bucket.events)?;
+        let misfits = misfits.into_iter().filter_map(|misfit| {
+            let (event, (message, position)) =
+                (bucket.events.get(misfit.position)?, bucket.owners.get(misfit.position)?);
+            let mut text = String::new();
+            event.write(&mut text);
+            let taken = held[*message].taken;
+            let (id, received) = (refused_id(&taken.header, Some(*position)), &taken.header.received);
+            let counter = ledger::counter(taken.received(), &event.event_type);
+            let (reason, pointer) = (&misfit.reason, &misfit.pointer);
+            let body = quarantine_body("convert", &id, "schema", reason, pointer, received, text.as_bytes());
+            Some(Refused { message: *message, id, counter, body })
+        });
+        Ok(Encoded { file, misfits: misfits.collect() })
+    }
+
+    async fn commit(
+        &self,
+        group: &Group,
+        held: &[Parsed<'_>],
+        buckets: &mut [Bucket<'_, '_>],
+        failed: &[Option<String>],
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let mut contents = Contents::default();
+        let mut counted: BTreeMap<&str, Counted> = BTreeMap::new();
+        for (message, _) in held.iter().zip(failed).filter(|(_, failed)| failed.is_none()) {
+            contents.batches.push(message.taken.header.batch.clone());
+            for (counter, n) in &message.counted {
+                let sum = counted.entry(counter).or_default();
+                sum.stored += n.stored;
+                sum.quarantined += n.quarantined;
+            }
+        }
+        for misfit in buckets.iter().filter_map(|b| b.encoded.as_ref()).flat_map(|e| &e.misfits) {
+            if let Some(sum) = counted.get_mut(misfit.counter.as_str()) {
+                sum.stored = sum.stored.saturating_sub(1);
+                sum.quarantined += 1;
+            }
+        }
+        contents.counters = counted
+            .iter()
+            .map(|(counter, n)| {
+                let fields = [(Sink::Lake, Fate::Stored, n.stored), (Sink::Lake, Fate::Quarantined, n.quarantined)];
+                let fields: Vec<_> = fields.into_iter().filter(|(_, _, n)| *n > 0).collect();
+                ledger::sink_write(counter, &fields)
+            })
+            .collect();
+        let mut puts = Vec::new();
+        for bucket in buckets {
+            let Some(file) = bucket.encoded.take().and_then(|encoded| encoded.file) else { continue };
+            let key = lake::data_key(bucket.schema, file.min_time, &format!("{}-{}", group.id, puts.len()));
+            contents.files.entry(bucket.schema.table.clone()).or_default().push(RecordedFile {
+                key: key.clone(),
+                rows: file.rows,
+                size_bytes: file.bytes.len() as u64,
+                min_time: file.min_time,
+                max_time: file.max_time,
+                group: group.id.clone(),
+            });
+            puts.push((key, Bytes::from(file.bytes)));
+        }
+        let given_up = if contents.batches.is_empty() { Err("nothing is left".to_owned()) } else { Ok(()) };
+        let put = match given_up {
+            Ok(()) => self.put_all(&puts).await.map_err(|e| e.to_string()),
+            given_up => given_up,
+        };
+        if let Err(why) = put {
+            // Others need not wait for the lease. Where this fails too, they do.
+            if let Err(e) = self.groups.abort(group, now).await {
+                tracing::warn!(group.id = %group.id, error = %e, "a group that was given up stays pending");
+            }
+            return Err(why);
+        }
+        let bytes: usize = puts.iter().map(|(_, bytes)| bytes.len()).sum();
+        match self.groups.commit(group, &contents, now).await {
+            Ok(Ended::Committed) => {
+                tracing::info!(
+                    stage = "convert",
+                    group.id = %group.id,
+                    batches = contents.batches.len(),
+                    events.stored = counted.values().map(|n| n.stored).sum::<u64>(),
+                    events.quarantined = counted.values().map(|n| n.quarantined).sum::<u64>(),
+                    files = puts.len(),
+                    bytes,
+                    "stored"
+                );
+                Ok(())
+            }
+            Ok(Ended::Aborted) => Err("the group was aborted".into()),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+
+    async fn put_all(&self, puts: &[(String, Bytes)]) -> Result<(), PortError> {
+        for chunk in puts.chunks(PUTS_AT_ONCE) {
+            let results = join_all(chunk.iter().map(|(key, bytes)| self.put(key, bytes)));
+            results.await.into_iter().collect::<Result<Vec<()>, PortError>>()?;
+        }
+        Ok(())
+    }
+
+    async fn put(&self, key: &str, bytes: &Bytes) -> Result<(), PortError> {
+        match self.ports.objects.put(key, bytes.clone(), PutMode::IfAbsent).await {
+            Err(e) if e.kind == ErrorKind::Timeout => {
+                match self.ports.objects.put(key, bytes.clone(), PutMode::IfAbsent).await {
+                    // The key holds the group's id, so what is there is the first put of these very bytes.
+                    Err(e) if e.kind == ErrorKind::Conflict => Ok(()),
+                    result => result,
+                }
+            }
+            result => result,
+        }
+    }
+}
+
+/// What a group under construction already touches.
+#[derive(Default)]
+struct Room<'m> {
+    batches: usize,
+    partitions: BTreeMap<&'m str, BTreeSet<i64>>,
+    counters: BTreeSet<String>,
+}
+
+impl<'m> Room<'m> {
+    fn fits(&self, parsed: &Parsed<'m>) -> bool {
+        let mut new: BTreeMap<&str, usize> = BTreeMap::new();
+        for (table, number) in &parsed.partitions {
+            *new.entry(table).or_default() +=
+                usize::from(self.partitions.get(table).is_none_or(|there| !there.contains(number)));
+        }
+        let tables = new.keys().filter(|table| !self.partitions.contains_key(*table)).count();
+        let counters = parsed.counted.keys().filter(|counter| !self.counters.contains(*counter)).count();
+        self.batches < MAX_BATCHES
+            && self.partitions.len() + tables <= MAX_TABLES
+            && self.counters.len() + counters <= MAX_COUNTERS
+            && new.iter().all(|(table, n)| self.partitions.get(table).map_or(0, BTreeSet::len) + n <= MAX_PARTITIONS)
+    }
+
+    fn add(&mut self, parsed: &Parsed<'m>) {
+        self.batches += 1;
+        for (table, number) in &parsed.partitions {
+            match self.partitions.entry(table) {
+                MapEntry::Occupied(mut there) => {
+                    there.get_mut().insert(*number);
+                }
+                MapEntry::Vacant(room) => {
+                    room.insert(BTreeSet::from([*number]));
+                }
+            }
+        }
+        self.counters.extend(parsed.counted.keys().cloned());
+    }
+}
+
+impl Taken {
+    fn received(&self) -> Timestamp {
+        Timestamp::parse_rfc3339(&self.header.received).unwrap_or_default()
+    }
+}
+
+impl Parsed<'_> {
+    fn refused(&self, message: usize) -> Vec<Refused> {
+        let header = &self.taken.header;
+        let each = self.unreadable.iter().map(|(position, text, e)| {
+            let id = refused_id(header, *position);
+            Refused {
+                message,
+                counter: String::new(),
+                body: quarantine_body("convert", &id, e.code, &e.reason, "", &header.received, text.as_bytes()),
+                id,
+            }
+        });
+        each.collect()
+    }
+}
+
+impl<'r, 'm> Bucket<'r, 'm> {
+    fn is_of_many(&self) -> bool {
+        self.owners.windows(2).any(|pair| pair[0].0 != pair[1].0)
+    }
+
+    /// Takes all events out, into a bucket for each message.
+    fn by_message(&mut self) -> Vec<Bucket<'r, 'm>> {
+        let mut buckets: Vec<Bucket<'r, 'm>> = Vec::new();
+        for (event, owner) in std::mem::take(&mut self.events).into_iter().zip(std::mem::take(&mut self.owners)) {
+            match buckets.last_mut().filter(|bucket| bucket.owners[0].0 == owner.0) {
+                Some(bucket) => {
+                    bucket.events.push(event);
+                    bucket.owners.push(owner);
+                }
+                None => buckets.push(Bucket {
+                    schema: self.schema,
+                    events: vec![event],
+                    owners: vec![owner],
+                    encoded: None,
+                }),
+            }
+        }
+        buckets
+    }
+
+    /// Takes the events of failed messages out.
+    fn leave(&mut self, failed: &[Option<String>]) {
+        if self.owners.iter().all(|(message, _)| failed[*message].is_none()) {
+            return;
+        }
+        let mut owners = self.owners.iter();
+        self.events.retain(|_| owners.next().is_some_and(|(message, _)| failed[*message].is_none()));
+        self.owners.retain(|(message, _)| failed[*message].is_none());
+        self.encoded = None;
+    }
+}
+
+fn take(item: usize, from: &Item) -> Result<Taken, MessageError> {
+    let header = message::read_header(&from.body)?;
+    if !(1..=MAX_BATCH_ID_BYTES).contains(&header.batch.len()) {
+        let reason = format!("`batch` has {} bytes, allowed are 1 to {MAX_BATCH_ID_BYTES}", header.batch.len());
+        return Err(MessageError { code: "malformed_message", reason });
+    }
+    let publish = ledger::publish_of(&header, &from.id).to_owned();
+    Ok(Taken { item, publish, unpacked: message::unpack(&from.body), header })
+}
+
+/// The whole message goes to quarantine, and its batch is stored as one of which every event is there.
+fn whole_to_quarantine<'m>(mut parsed: Parsed<'m>, item: &'m Item, error: MessageError) -> Parsed<'m> {
+    let received = parsed.taken.received();
+    parsed.events.clear();
+    parsed.partitions.clear();
+    parsed.unreadable = vec![(None, &item.body, error)];
+    parsed.counted.clear();
+    for (name, n) in parsed.taken.header.types.iter().take(MAX_COUNTERS) {
+        parsed.counted.entry(ledger::counter(received, name)).or_default().quarantined += n;
+    }
+    parsed
+}
+
+fn partition_number(partition: Partition, time: Timestamp) -> i64 {
+    match partition {
+        Partition::Hour => time.epoch_hour(),
+        Partition::Day => i64::from(time.day()),
+        Partition::Month => {
+            let date = time.date_text();
+            let (year, month) = (date[..4].parse().unwrap_or(0i64), date[5..7].parse().unwrap_or(0i64));
+            year * 12 + month
+        }
+    }
+}
+
+fn refused_id(header: &Header, position: Option<u32>) -> String {
+    let position = position.map_or_else(|| "all".to_owned(), |n| n.to_string());
+    hex_id(&[b"convert", header.batch.as_bytes(), position.as_bytes()])
+}
+
+/// The body of a message to the quarantine queue. `bytes` are the event's or the message's own text; large ones are compressed, and then
+/// `encoding` says `zstd`.
+pub(crate) fn quarantine_body(
+    origin: &str,
+    id: &str,
+    code: &str,
+    reason: &str,
+    pointer: &str,
+    received: &str,
+    bytes: &[u8],
+) -> String {
+    let mut body = json!({
+        "v": 1, "code": code, "reason": reason, "pointer": pointer, "origin": origin, "key": "", "received": received, "id": id,
+    });
+    let packed = if bytes.len() > PLAIN_QUARANTINE_BYTES { zstd::bulk::compress(bytes, 1).ok() } else { None };
+    if packed.is_some() {
+        body["encoding"] = json!("zstd");
+    }
+    body["bytes"] = json!(STANDARD.encode(packed.as_deref().unwrap_or(bytes)));
+    body.to_string()
+}
+
+fn retry(why: &str) -> Outcome {
+    Outcome::Retry(why.to_owned())
+}

@@ -1,1 +1,499 @@
-//! (to come)
+//! Groups: how the files of many batches become rows of the lake exactly once.
+//!
+//! A group is one attempt of one consumer to store some batches. It is a row `("group", id)` that is `pending` and then, once and for
+//! ever, `committed` or `aborted`; a row `("batch", id)` points from a batch to the group that holds it. **A row of the lake is stored when
+//! the group whose file holds it is committed**, and that is one conditional transaction: group `pending → committed` with the list of
+//! batches in it, the files by table, and the counters of the ledger.
+//!
+//! # Why nothing is lost or repeated
+//!
+//! Every write names the version that its author had seen, so a write that lands late, twice or out of order either meets the state it was
+//! decided on or does nothing. Group ids are never used again, and only its own consumer commits a group. From that:
+//!
+//! - *A group ends once.* Commit and abort both require the version of the pending row. A commit that timed out is looked up, tried again
+//!   or aborted; whichever lands first, the other finds another version.
+//! - *At most one committed group lists a batch.* A consumer lists a batch only if it has seen the batch's row point to its own group `g`.
+//!   The row leaves `g` only by a write made after seeing `g` aborted, or committed without the batch. Both are final, so `g` never comes to
+//!   list it. By induction along the row's history, of all the groups that it ever pointed to at most one is committed with the batch.
+//! - *What is acknowledged is stored.* A message is done only after a committed group was seen to list its batch: the own one, or the one
+//!   that the row points to. To be pointed to is not enough: a claim that was given up as timed out may land after the commit.
+//! - *What is not stored can be stored.* A dead consumer's group stays pending until its lease has run out; then anyone aborts it and takes
+//!   the batches over. The lease and the clocks decide only who works when, never what counts.
+//! - *Objects.* Keys hold the group id, puts never replace, and a file is listed only after its put has succeeded. An object that is put
+//!   late, or by a group that does not commit, is in no list and nobody reads it.
+//! - *Counters* go with the commit, so they count what is stored and as often.
+//!
+//! `group` and `batch` rows live 35 days, longer than a queue (4) and its dead-letter queue (14) keep a message. A batch that comes later
+//! than that is stored again. Rows `("file#<table>", …)` say what the lake holds and do not expire: they are removed by whoever has put
+//! their files into a table's own metadata. Rows `("table", name)` say which tables there are.
+
+use futures::future::join_all;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sluice_domain::time::{DAY_US, SECOND_US, Timestamp};
+use sluice_ports::{Condition, ErrorKind, Item, Key, PortError, Query, Table, Write};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Batches in one group: their ids stand in one item of at most 400 KB.
+pub const MAX_BATCHES: usize = 2_000;
+/// Tables that one group writes to.
+pub const MAX_TABLES: usize = 32;
+/// Counter rows that one group adds to. With [`MAX_TABLES`], the items that [`MAX_FILES`] split into and the group itself they are
+/// the 100 writes of a transaction.
+pub const MAX_COUNTERS: usize = 55;
+/// Files of one group: their items (about 300 bytes a file) fit the 4 MB that a DynamoDB transaction takes.
+pub const MAX_FILES: usize = 10_000;
+/// How long groups and batches are remembered.
+pub const KEEP_US: i64 = 35 * DAY_US;
+/// Longest batch id, in bytes.
+pub const MAX_BATCH_ID_BYTES: usize = 128;
+
+/// A file item is cut at this size, below the 400 KB of an item.
+const FILE_ITEM_BYTES: usize = 300_000;
+/// Claims in one transaction.
+const CLAIMS_PER_WRITE: usize = 50;
+/// How often a claim looks at the rows before it gives a batch back.
+const LOOKS: usize = 4;
+/// How often a commit is tried.
+const COMMIT_TRIES: usize = 3;
+const PAGE: usize = 1_000;
+
+/// A data file of a committed group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedFile {
+    /// Object key.
+    pub key: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Its size.
+    pub size_bytes: u64,
+    /// Earliest `time` in it.
+    pub min_time: Timestamp,
+    /// Latest `time` in it.
+    pub max_time: Timestamp,
+    /// The group that wrote it.
+    pub group: String,
+}
+
+/// A file as its item lists it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    key: String,
+    rows: u64,
+    bytes: u64,
+    /// Microseconds since the epoch.
+    min: i64,
+    max: i64,
+}
+
+/// The files that count of a lake table: those of committed groups, in no particular order of time. An error is the table's own, or
+/// [`ErrorKind::Corrupt`] for an item that cannot be read.
+pub async fn recorded_files(table: &dyn Table, lake_table: &str) -> Result<Vec<RecordedFile>, PortError> {
+    let mut files = Vec::new();
+    for item in all(table, &file_partition(lake_table)).await? {
+        let group = item.key.sort.rsplit_once('-').map_or(item.key.sort.as_str(), |(group, _)| group).to_owned();
+        let entries = item.value.get("files").cloned().unwrap_or_default();
+        let entries: Vec<Entry> = serde_json::from_value(entries).map_err(|e| corrupt(&item.key).with_source(e))?;
+        for entry in entries {
+            let time = |micros| Timestamp::from_micros(micros).ok_or_else(|| corrupt(&item.key));
+            files.push(RecordedFile {
+                min_time: time(entry.min)?,
+                max_time: time(entry.max)?,
+                key: entry.key,
+                rows: entry.rows,
+                size_bytes: entry.bytes,
+                group: group.clone(),
+            });
+        }
+    }
+    Ok(files)
+}
+
+/// The lake tables that groups have written to, sorted. One of them may have no file yet.
+pub async fn recorded_tables(table: &dyn Table) -> Result<Vec<String>, PortError> {
+    Ok(all(table, "table").await?.into_iter().map(|item| item.key.sort).collect())
+}
+
+async fn all(table: &dyn Table, partition: &str) -> Result<Vec<Item>, PortError> {
+    let mut items: Vec<Item> = Vec::new();
+    let mut after = None;
+    loop {
+        let page = table.query(Query { after, ..Query::prefix(partition, "", PAGE) }).await?;
+        // A page may hold fewer items than asked for and not be the last (DynamoDB cuts at 1 MB): only an empty one is.
+        let Some(last) = page.last() else { return Ok(items) };
+        after = Some(last.key.sort.clone());
+        items.extend(page);
+    }
+}
+
+fn file_partition(lake_table: &str) -> String {
+    format!("file#{lake_table}")
+}
+
+fn corrupt(key: &Key) -> PortError {
+    PortError::new(ErrorKind::Corrupt, "table.get", format!("`{}`/`{}` cannot be read", key.partition, key.sort))
+}
+
+/// A pending group of this consumer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its id: 32 lower-case hexadecimal digits, in order of time.
+    pub id: String,
+    version: u64,
+}
+
+/// A batch to store, and which publish of it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted<'a> {
+    /// Batch id, 1 to [`MAX_BATCH_ID_BYTES`] bytes.
+    pub batch: &'a str,
+    /// Publish id.
+    pub publish: &'a str,
+}
+
+/// What came of claiming a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// The own group holds it.
+    Held,
+    /// A committed group has it, from this publish.
+    Stored {
+        /// The publish that was stored.
+        publish: String,
+    },
+    /// It has to come again: why.
+    Later(String),
+}
+
+/// What a group commits.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// Batches that it holds; at most [`MAX_BATCHES`].
+    pub batches: Vec<String>,
+    /// Files by lake table; at most [`MAX_TABLES`] and [`MAX_FILES`].
+    pub files: BTreeMap<String, Vec<RecordedFile>>,
+    /// Additions to counter rows, each row once; at most [`MAX_COUNTERS`].
+    pub counters: Vec<Write>,
+}
+
+/// How a group ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything in it is stored.
+    Committed,
+    /// Nothing of it counts.
+    Aborted,
+}
+
+#[derive(Debug)]
+enum State {
+    Pending { lease_until_us: i64, version: u64 },
+    Committed(HashSet<String>),
+    Aborted,
+}
+
+/// The groups of a consumer.
+pub struct Groups {
+    table: Arc<dyn Table>,
+    lease_us: i64,
+    known_tables: Mutex<BTreeSet<String>>,
+}
+
+impl Groups {
+    /// Groups over a table. The lease saves others from doing the same work; it should outlast one group and end before the queue
+    /// delivers again.
+    pub fn new(table: Arc<dyn Table>, lease_ms: u32) -> Self {
+        Self { table, lease_us: i64::from(lease_ms) * 1_000, known_tables: Mutex::default() }
+    }
+
+    /// Makes a new pending group.
+    pub async fn begin(&self, now: Timestamp) -> Result<Group, PortError> {
+        let id = uuid::Uuid::now_v7().simple().to_string();
+        let key = Key::new("group", &id);
+        let value = json!({"state": "pending", "lease_until_us": now.micros().saturating_add(self.lease_us)});
+        let write = Write::Put { key, value, condition: Condition::Absent, expires_at: Some(expiry(now)) };
+        match self.table.write(vec![write]).await {
+            Err(e) if e.kind != ErrorKind::Timeout => return Err(e),
+            _ => {}
+        }
+        match self.state(&id).await? {
+            Some(State::Pending { version, .. }) => Ok(Group { id, version }),
+            _ => Err(PortError::new(ErrorKind::Timeout, "table.write", format!("group `{id}` was not written"))),
+        }
+    }
+
+    /// Claims batches for a group, each named once. One answer per batch, in order.
+    pub async fn claim(&self, group: &Group, wanted: &[Wanted<'_>], now: Timestamp) -> Vec<Claim> {
+        let mut claims: Vec<Option<Claim>> = wanted.iter().map(|_| None).collect();
+        let mut open: Vec<usize> = (0..wanted.len()).collect();
+        for look in 0..LOOKS {
+            if open.is_empty() {
+                break;
+            }
+            let seen = match self.look(group, wanted, &open).await {
+                Ok(seen) => seen,
+                Err(e) => {
+                    open.iter().for_each(|i| claims[*i] = Some(Claim::Later(e.to_string())));
+                    break;
+                }
+            };
+            let mut writes = Vec::new();
+            let mut expired: BTreeMap<String, u64> = BTreeMap::new();
+            for (i, condition, owner) in seen {
+                match owner {
+                    Owner::Nobody => writes.push((i, condition)),
+                    Owner::This => claims[i] = Some(Claim::Held),
+                    Owner::Stored(publish) => claims[i] = Some(Claim::Stored { publish }),
+                    Owner::Pending { lease_until_us, .. } if lease_until_us > now.micros() => {
+                        claims[i] = Some(Claim::Later("another consumer holds the batch".into()));
+                    }
+                    Owner::Pending { id, version, .. } => {
+                        expired.insert(id, version);
+                    }
+                }
+            }
+            if look + 1 < LOOKS {
+                join_all(expired.iter().map(|(id, version)| self.write_aborted(id, *version, now))).await;
+                // Alone after the first look: together they fail for one that somebody else has taken.
+                let together = if look == 0 { CLAIMS_PER_WRITE } else { 1 };
+                let chunks: Vec<_> = writes.chunks(together).collect();
+                let results = join_all(chunks.iter().map(|chunk| {
+                    let puts = chunk.iter().map(|(i, condition)| claim_put(group, wanted[*i], *condition, now));
+                    self.table.write(puts.collect())
+                }));
+                for (chunk, result) in chunks.iter().zip(results.await) {
+                    match result {
+                        // It is held: the write was made after the look, on the condition of what was seen.
+                        Ok(()) => chunk.iter().for_each(|(i, _)| claims[*i] = Some(Claim::Held)),
+                        Err(e) if matches!(e.kind, ErrorKind::Timeout | ErrorKind::Conflict) => {}
+                        Err(e) => chunk.iter().for_each(|(i, _)| claims[*i] = Some(Claim::Later(e.to_string()))),
+                    }
+                }
+            }
+            open.retain(|i| claims[*i].is_none());
+        }
+        let contended = || Claim::Later("the batch is being claimed by others".into());
+        claims.into_iter().map(|claim| claim.unwrap_or_else(contended)).collect()
+    }
+
+    /// Commits a group. An error means that it is not known how the group ended; the messages have to come again, and then it is.
+    pub async fn commit(&self, group: &Group, contents: &Contents, now: Timestamp) -> Result<Ended, PortError> {
+        let prepared = match self.remember_tables(contents.files.keys()).await {
+            Ok(()) => commit_writes(group, contents, now),
+            Err(e) => Err(e),
+        };
+        let writes = match prepared {
+            Ok(writes) => writes,
+            Err(e) => {
+                tracing::warn!(group.id = %group.id, error = %e, "a group is given up before its commit");
+                return self.abort(group, now).await;
+            }
+        };
+        for _ in 0..COMMIT_TRIES {
+            match self.table.write(writes.clone()).await {
+                Ok(()) => return Ok(Ended::Committed),
+                Err(e) if matches!(e.kind, ErrorKind::Timeout | ErrorKind::Conflict) => {
+                    match self.state(&group.id).await {
+                        Ok(Some(State::Pending { .. })) | Err(_) => {}
+                        Ok(Some(State::Committed(_))) => return Ok(Ended::Committed),
+                        Ok(Some(State::Aborted) | None) => return Ok(Ended::Aborted),
+                    }
+                }
+                Err(e) if e.is_transient() => {}
+                Err(e) => {
+                    tracing::error!(group.id = %group.id, error = %e, "a group cannot be committed");
+                    break;
+                }
+            }
+        }
+        self.abort(group, now).await
+    }
+
+    /// Gives a group up, so that others need not wait for its lease. Answers how it ended, which may be committed.
+    pub async fn abort(&self, group: &Group, now: Timestamp) -> Result<Ended, PortError> {
+        match self.write_aborted(&group.id, group.version, now).await {
+            Ok(()) => Ok(Ended::Aborted),
+            Err(e) => match self.state(&group.id).await? {
+                Some(State::Committed(_)) => Ok(Ended::Committed),
+                Some(State::Aborted) | None => Ok(Ended::Aborted),
+                Some(State::Pending { .. }) => Err(e),
+            },
+        }
+    }
+
+    /// For each batch the publish that is stored, where one is.
+    pub async fn stored(&self, batches: &[&str]) -> Result<Vec<Option<String>>, PortError> {
+        let nobody = Group { id: "none".into(), version: 0 };
+        let wanted: Vec<Wanted<'_>> = batches.iter().map(|batch| Wanted { batch, publish: "" }).collect();
+        let open: Vec<usize> = (0..batches.len()).collect();
+        let seen = self.look(&nobody, &wanted, &open).await?;
+        Ok(seen
+            .into_iter()
+            .map(|(_, _, owner)| if let Owner::Stored(publish) = owner { Some(publish) } else { None })
+            .collect())
+    }
+
+    async fn write_aborted(&self, id: &str, version: u64, now: Timestamp) -> Result<(), PortError> {
+        let put = Write::Put {
+            key: Key::new("group", id),
+            value: json!({"state": "aborted"}),
+            condition: Condition::Version(version),
+            expires_at: Some(expiry(now)),
+        };
+        self.table.write(vec![put]).await
+    }
+
+    /// For each open batch its position, the condition of a claim, and who has it.
+    async fn look(
+        &self,
+        group: &Group,
+        wanted: &[Wanted<'_>],
+        open: &[usize],
+    ) -> Result<Vec<(usize, Condition, Owner)>, PortError> {
+        let keys: Vec<Key> = open.iter().map(|i| Key::new("batch", wanted[*i].batch)).collect();
+        let rows = self.table.get(&keys).await?;
+        let text = |row: &Item, field: &str| row.value.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
+        let others: BTreeSet<String> = rows
+            .iter()
+            .flatten()
+            .map(|row| text(row, "group"))
+            .filter(|id| !id.is_empty() && *id != group.id)
+            .collect();
+        let states = self.states(others.into_iter().collect()).await?;
+        let owners = open.iter().zip(rows).map(|(i, row)| {
+            let Some(row) = row else { return (*i, Condition::Absent, Owner::Nobody) };
+            let id = text(&row, "group");
+            let owner = match states.get(&id) {
+                _ if id == group.id => Owner::This,
+                Some(State::Committed(batches)) if batches.contains(wanted[*i].batch) => {
+                    Owner::Stored(text(&row, "publish"))
+                }
+                Some(State::Pending { lease_until_us, version }) => {
+                    Owner::Pending { id, lease_until_us: *lease_until_us, version: *version }
+                }
+                // Final and without the batch; or so old that it is forgotten, and then twice is better than never.
+                Some(State::Committed(_) | State::Aborted) | None => Owner::Nobody,
+            };
+            (*i, Condition::Version(row.version), owner)
+        });
+        Ok(owners.collect())
+    }
+
+    async fn state(&self, id: &str) -> Result<Option<State>, PortError> {
+        Ok(self.states(vec![id.to_owned()]).await?.remove(id))
+    }
+
+    async fn states(&self, ids: Vec<String>) -> Result<HashMap<String, State>, PortError> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let keys: Vec<Key> = ids.iter().map(|id| Key::new("group", id)).collect();
+        let rows = self.table.get(&keys).await?;
+        let mut states = HashMap::with_capacity(ids.len());
+        for (id, row) in ids.into_iter().zip(rows) {
+            let Some(row) = row else { continue };
+            let state = match row.value.get("state").and_then(Value::as_str) {
+                Some("pending") => State::Pending {
+                    lease_until_us: row.value.get("lease_until_us").and_then(Value::as_i64).unwrap_or(0),
+                    version: row.version,
+                },
+                Some("aborted") => State::Aborted,
+                Some("committed") => {
+                    let batches =
+                        row.value.get("batches").and_then(Value::as_array).ok_or_else(|| corrupt(&row.key))?;
+                    State::Committed(batches.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+                }
+                _ => return Err(corrupt(&row.key)),
+            };
+            states.insert(id, state);
+        }
+        Ok(states)
+    }
+
+    /// Writes the rows that say which tables there are. Once per process and table, before the first commit to it: in the commit itself
+    /// these rows would be contended by all consumers.
+    async fn remember_tables(&self, tables: impl Iterator<Item = &String>) -> Result<(), PortError> {
+        let new: Vec<String> = {
+            let known = self.known_tables.lock().unwrap_or_else(PoisonError::into_inner);
+            tables.filter(|table| !known.contains(*table)).cloned().collect()
+        };
+        if new.is_empty() {
+            return Ok(());
+        }
+        let put = |table: &String| Write::Put {
+            key: Key::new("table", table),
+            value: json!({}),
+            condition: Condition::Any,
+            expires_at: None,
+        };
+        self.table.write(new.iter().map(put).collect()).await?;
+        self.known_tables.lock().unwrap_or_else(PoisonError::into_inner).extend(new);
+        Ok(())
+    }
+}
+
+enum Owner {
+    Nobody,
+    This,
+    Stored(String),
+    Pending { id: String, lease_until_us: i64, version: u64 },
+}
+
+fn expiry(now: Timestamp) -> i64 {
+    now.micros().saturating_add(KEEP_US) / SECOND_US
+}
+
+fn claim_put(group: &Group, wanted: Wanted<'_>, condition: Condition, now: Timestamp) -> Write {
+    Write::Put {
+        key: Key::new("batch", wanted.batch),
+        value: json!({"group": group.id, "publish": wanted.publish}),
+        condition,
+        expires_at: Some(expiry(now)),
+    }
+}
+
+fn commit_writes(group: &Group, contents: &Contents, now: Timestamp) -> Result<Vec<Write>, PortError> {
+    let mut writes = vec![Write::Put {
+        key: Key::new("group", &group.id),
+        value: json!({"state": "committed", "batches": contents.batches}),
+        condition: Condition::Version(group.version),
+        expires_at: Some(expiry(now)),
+    }];
+    for (table, files) in &contents.files {
+        let mut items: Vec<Vec<Value>> = Vec::new();
+        let mut size = usize::MAX;
+        for file in files {
+            let entry = json!(Entry {
+                key: file.key.clone(),
+                rows: file.rows,
+                bytes: file.size_bytes,
+                min: file.min_time.micros(),
+                max: file.max_time.micros(),
+            });
+            let bytes = entry.to_string().len() + 1;
+            if size.saturating_add(bytes) > FILE_ITEM_BYTES {
+                items.push(Vec::new());
+                size = 0;
+            }
+            size += bytes;
+            if let Some(item) = items.last_mut() {
+                item.push(entry);
+            }
+        }
+        for (n, files) in items.into_iter().enumerate() {
+            writes.push(Write::Put {
+                key: Key::new(file_partition(table), format!("{}-{n:03}", group.id)),
+                value: json!({"files": files}),
+                condition: Condition::Absent,
+                expires_at: None,
+            });
+        }
+    }
+    writes.extend(contents.counters.iter().cloned());
+    if writes.len() > 100 {
+        let what = format!("group `{}` would need {} writes, a transaction takes 100", group.id, writes.len());
+        return Err(PortError::new(ErrorKind::Invalid, "table.write", what));
+    }
+    Ok(writes)
+}

@@ -3,9 +3,12 @@
 //! received = accepted + rejected, and for each sink accepted = stored + quarantined + duplicates + in flight. `accepted` is counted with
 //! the publish, by the producer; a sink's counts are written in the same transaction as what they count.
 
+use crate::groups::KEEP_US;
+use serde_json::json;
+use sluice_domain::message::Header;
 use sluice_domain::schema::counted_as;
-use sluice_domain::time::Timestamp;
-use sluice_ports::{Key, Tally, Write};
+use sluice_domain::time::{SECOND_US, Timestamp};
+use sluice_ports::{Condition, ErrorKind, Key, PortError, Table, Tally, Write};
 
 /// Partition of the table that holds the counters (see [`Tally`]).
 pub const PARTITION: &str = "counter";
@@ -89,5 +92,39 @@ pub fn sink_write(counter: &str, fields: &[(Sink, Fate, u64)]) -> Write {
             .map(|(sink, fate, n)| (field(*sink, *fate), i64::try_from(*n).unwrap_or(i64::MAX)))
             .collect(),
         expires_at: None,
+    }
+}
+
+/// Which publish a message is: what its header says, else the queue's id of the message.
+pub fn publish_of<'a>(header: &'a Header, message_id: &'a str) -> &'a str {
+    header.publish.as_deref().filter(|publish| (1..=64).contains(&publish.len())).unwrap_or(message_id)
+}
+
+/// Counts the events of a message as duplicates in a sink, once per publish however often it is delivered: a row
+/// `("duplicate", "<sink>#<batch>#<publish>")` is written with the counters. For messages whose batch the sink already has from *another*
+/// publish; a redelivery of the publish that it has was not accepted twice and must not be counted here.
+pub async fn count_duplicate(
+    table: &dyn Table,
+    sink: Sink,
+    header: &Header,
+    publish: &str,
+    now: Timestamp,
+) -> Result<(), PortError> {
+    let received = Timestamp::parse_rfc3339(&header.received).unwrap_or(now);
+    let marker = Key::new("duplicate", format!("{}#{}#{publish}", sink.name(), header.batch));
+    let mut writes = vec![Write::Put {
+        key: marker.clone(),
+        value: json!({}),
+        condition: Condition::Absent,
+        expires_at: Some(now.micros().saturating_add(KEEP_US) / SECOND_US),
+    }];
+    writes.extend(
+        header.types.iter().map(|(name, n)| sink_write(&counter(received, name), &[(sink, Fate::Duplicate, *n)])),
+    );
+    match table.write(writes).await {
+        Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => {
+            if table.get(&[marker]).await?.iter().any(Option::is_some) { Ok(()) } else { Err(e) }
+        }
+        result => result,
     }
 }
