@@ -192,8 +192,12 @@ mod tests {
         keys.iter().map(|key| Route::new(format!("R{key}"), (*key).to_owned(), format!("to {key}")).unwrap()).collect()
     }
 
+    /// The key of the route that is found; the order in which routes stand must not matter.
     fn key(routes: &[Route], method: &str, path: &str) -> Option<String> {
-        find(routes, method, path).map(|found| found.route_key)
+        let found = find(routes, method, path).map(|found| found.route_key);
+        let reversed: Vec<Route> = routes.iter().rev().cloned().collect();
+        assert_eq!(find(&reversed, method, path).map(|found| found.route_key), found, "{method} {path}");
+        found
     }
 
     #[test]
@@ -228,6 +232,8 @@ mod tests {
     fn a_path_that_is_fuller_wins_over_a_method_that_is_nearer() {
         let all = routes(&["POST /v1/{proxy+}", "ANY /v1/events"]);
         assert_eq!(key(&all, "POST", "/v1/events").as_deref(), Some("ANY /v1/events"));
+        let all = routes(&["GET /v1/{proxy+}", "ANY /{area}/{name}"]);
+        assert_eq!(key(&all, "GET", "/v1/x").as_deref(), Some("ANY /{area}/{name}"));
         let all = routes(&["GET /{proxy+}", "ANY /v1/{proxy+}"]);
         assert_eq!(key(&all, "GET", "/v1/x").as_deref(), Some("ANY /v1/{proxy+}"));
     }

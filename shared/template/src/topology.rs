@@ -599,11 +599,13 @@ impl<'a> Reader<'a> {
 
     fn queue_policy(&mut self, resource: Resource) -> Result<(), TemplateError> {
         let read: read::QueuePolicyProperties = self.properties(&resource)?;
+        if !read.policy_document.is_object() {
+            let path = format!("{}.PolicyDocument", resource.path);
+            return Err(TemplateError::invalid(path, "a mapping is needed here"));
+        }
         for (index, queue) in read.queues.into_iter().enumerate() {
             self.existing_queue(&queue, &format!("{}.Queues[{index}]", resource.path))?;
-            if read.policy_document.is_object() {
-                self.topology.queues_with_policy.insert(queue);
-            }
+            self.topology.queues_with_policy.insert(queue);
         }
         self.ignored.push(format!("{}.PolicyDocument", resource.path));
         Ok(())

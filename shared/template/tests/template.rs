@@ -193,6 +193,23 @@ fn parameters_are_read_and_can_be_given() {
 }
 
 #[test]
+fn what_is_switched_off_is_read_as_such() {
+    let off = |from: &str, to: &str| Topology::parse(&edited(from, to)).unwrap();
+    let topology = off("rate(1 minute)", "rate(2 hours)\n            State: DISABLED");
+    let clock = &topology.functions["WorkFunction"].triggers[0];
+    assert!(matches!(clock, Trigger::Schedule { every, enabled: false, .. } if *every == seconds(7_200)), "{clock:?}");
+    let topology = off("rate(1 minute)", "rate(3 days)\n            State: ENABLED");
+    let clock = &topology.functions["WorkFunction"].triggers[0];
+    assert!(matches!(clock, Trigger::Schedule { every, enabled: true, .. } if *every == seconds(259_200)), "{clock:?}");
+    let topology = off("            Input: '{\"tick\":\"work\"}'\n", "");
+    let clock = &topology.functions["WorkFunction"].triggers[0];
+    assert!(matches!(clock, Trigger::Schedule { input, .. } if *input == serde_json::json!({})), "{clock:?}");
+    assert_eq!(off("expires_at, Enabled: true", "expires_at, Enabled: false").tables["State"].ttl_attribute, None);
+    assert!(off("NoEcho: false", "NoEcho: true").parameters["Stage"].no_echo);
+    assert!(!Topology::parse(SMALL).unwrap().parameters["Stage"].no_echo);
+}
+
+#[test]
 fn what_means_nothing_on_one_machine_is_listed_with_its_place() {
     let topology = Topology::parse(SMALL).unwrap();
     for place in [
@@ -385,6 +402,16 @@ fn a_pointer_to_nothing_names_its_place() {
         "Resources.Permission.Properties.FunctionName: there is no function `other`",
     );
     says(
+        "ApiId: !Ref Http\n      StageName",
+        "ApiId: !Ref Lake\n      StageName",
+        "Resources.HttpStage.Properties.ApiId: there is no HTTP API `Lake`",
+    );
+    says(
+        "ApiId: !Ref Http\n      IntegrationType",
+        "ApiId: !Ref Lake\n      IntegrationType",
+        "Resources.Integration.Properties.ApiId: there is no HTTP API `Lake`",
+    );
+    says(
         "ApiId: !Ref Http\n      RouteKey",
         "ApiId: !Ref Lake\n      RouteKey",
         "Resources.Route.Properties.ApiId: there is no HTTP API `Lake`",
@@ -499,6 +526,13 @@ fn a_value_out_of_range_or_of_the_wrong_form_names_its_place() {
         "Resources.State.Properties.KeySchema: needs a defined `RANGE` key",
     );
     says("    Default: dev", "    Default: test", "Parameters.Stage: `test` is none of dev, prod");
+    says("    NoEcho: false", "    MinLength: 4", "Parameters.Stage: `dev` is too short or too long");
+    says("    NoEcho: false", "    MaxLength: 2", "Parameters.Stage: `dev` is too short or too long");
+    says(
+        "PolicyDocument: {}\n  WorkS",
+        "PolicyDocument: none\n  WorkS",
+        "Resources.WorkQueuePolicy.Properties.PolicyDocument: a mapping",
+    );
     says("    Type: AWS::SNS::Topic\n", "    Properties: {}\n", "Resources.Events: has no `Type`");
     says("  Events:\n    Type", "  Ev-ents:\n    Type", "Resources.Ev-ents: a logical id has only letters and digits");
     says("  Events:\n    Type", "  Stage:\n    Type", "Resources.Stage: a parameter has the same name");
@@ -531,6 +565,13 @@ fn text_that_is_no_template_is_an_error() {
         "Transform: must be `AWS::Serverless-2016-10-31`",
     );
     says("Transform: AWS::Serverless-2016-10-31\n", "", "Transform: must be `AWS::Serverless-2016-10-31`");
+    says(
+        "Transform: AWS::Serverless-2016-10-31",
+        "Transform: [AWS::LanguageExtensions]",
+        "Transform: must be `AWS::Serverless-2016-10-31`",
+    );
+    let list = edited("Transform: AWS::Serverless-2016-10-31", "Transform: [AWS::Serverless-2016-10-31]");
+    assert_eq!(Topology::parse(&list), Topology::parse(SMALL));
     assert_eq!(
         Topology::parse("Transform: AWS::Serverless-2016-10-31").unwrap_err().to_string(),
         "Resources: is missing or empty"
