@@ -49,8 +49,9 @@ CREATE INDEX item_expiry ON item (expires_at) WHERE expires_at IS NOT NULL;
 pub(super) fn open_writer(path: &Path) -> Result<Connection, Failure> {
     let conn = Connection::open(path)?;
     conn.busy_timeout(Duration::from_secs(5))?;
-    // Takes effect on a new file only. Two pages hold a packed message of 15 KB instead of four.
-    conn.pragma_update(None, "page_size", 8_192)?;
+    // SQLite's own default, named because it was measured: pages of 8 KiB move 15 KB messages as fast and double what a single small
+    // one costs; pages of 16 KiB are slower in every respect.
+    conn.pragma_update(None, "page_size", 4_096)?;
     conn.pragma_update(None, "journal_mode", "wal")?;
     // FULL flushes the log at each commit: what was answered survives a power cut.
     conn.pragma_update(None, "synchronous", "full")?;

@@ -14,7 +14,7 @@ const BACKLOG_RETRY: Duration = Duration::from_secs(1);
 /// How much a sweep removes from each queue at a time.
 const SWEEP_LIMIT: usize = 200;
 /// What one small change to a row costs in the log, roughly: a page of the table and one of its index.
-pub(super) const LOGGED_BYTES_PER_CHANGE: u64 = 4_096;
+pub(super) const LOGGED_BYTES_PER_CHANGE: u64 = 8_192;
 
 /// A queue as the writer knows it.
 #[derive(Debug, Clone)]

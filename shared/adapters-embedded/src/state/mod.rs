@@ -11,6 +11,8 @@ mod messages;
 mod queue;
 mod rows;
 mod table;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use crate::state::console::SqliteConsole;

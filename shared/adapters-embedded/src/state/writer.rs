@@ -169,6 +169,9 @@ pub(super) struct Store {
     pub(super) logged_bytes: u64,
     /// Why the open transaction is lost, if it is. Nothing may run then: each statement would commit by itself.
     broken: Option<Failure>,
+    /// Transactions so far.
+    #[cfg(test)]
+    pub(super) transactions: u64,
     /// Names the next delivery.
     pub(super) next_ticket: i64,
 }
@@ -185,6 +188,8 @@ impl Store {
             max_backlog_bytes,
             logged_bytes: 0,
             broken: None,
+            #[cfg(test)]
+            transactions: 0,
             next_ticket,
         }
     }
@@ -221,6 +226,10 @@ impl Store {
     /// Does all jobs in one transaction and answers them; gives back what they ask for further.
     fn batch(&mut self, jobs: impl IntoIterator<Item = Job>) -> Vec<Job> {
         self.woken.clear();
+        #[cfg(test)]
+        {
+            self.transactions += 1;
+        }
         self.broken = self.execute("BEGIN IMMEDIATE").err();
         let answers: Vec<Answer> = jobs.into_iter().map(|Job(run)| run(self)).collect();
         if self.broken.is_none() {
