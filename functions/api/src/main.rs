@@ -1,1 +1,5 @@
-fn main() {}
+//! The Lambda function `api`.
+
+fn main() -> anyhow::Result<()> {
+    sluice_wiring::lambda("api")
+}

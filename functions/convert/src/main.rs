@@ -1,1 +1,5 @@
-fn main() {}
+//! The Lambda function `convert`.
+
+fn main() -> anyhow::Result<()> {
+    sluice_wiring::lambda("convert")
+}

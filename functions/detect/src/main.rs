@@ -1,1 +1,5 @@
-fn main() {}
+//! The Lambda function `detect`.
+
+fn main() -> anyhow::Result<()> {
+    sluice_wiring::lambda("detect")
+}

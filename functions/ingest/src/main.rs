@@ -1,1 +1,5 @@
-fn main() {}
+//! The Lambda function `ingest`.
+
+fn main() -> anyhow::Result<()> {
+    sluice_wiring::lambda("ingest")
+}

@@ -1,1 +1,5 @@
-fn main() {}
+//! The Lambda function `quarantine`.
+
+fn main() -> anyhow::Result<()> {
+    sluice_wiring::lambda("quarantine")
+}

@@ -1,1 +1,392 @@
-//! (to come)
+//! `api`: what the console and the command line ask for: search, SQL, status, queues, rules, keys.
+//!
+//! Reading takes a `read` key; whatever changes something or shows other people's bytes takes an `admin` key and is recorded as
+//! `sluice.audit` before it is done, so that nothing is done unrecorded.
+
+use crate::access::{self, DEFAULT_MAX_AGE_DAYS, KeyRecord, KeySpec, Keys, Scope};
+use crate::http::{Request, Response};
+use crate::ledger::{self, Sink};
+use crate::rules::{Rules, RulesError, StoredRule};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sluice_domain::event::{Event, Shared};
+use sluice_domain::json as strict;
+use sluice_domain::message::{self, Entry};
+use sluice_domain::time::Timestamp;
+use sluice_ports::{Depth, ErrorKind, Message, PortError, QueueConsole, Search, Sql, SqlLimits, Table, Topic};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Indices that a search may name begin with this.
+const INDEX_PREFIX: &str = "sluice-";
+/// Longest SQL statement in bytes.
+const MAX_SQL_BYTES: usize = 64 * 1024;
+/// Most messages that one look into a queue shows.
+const MAX_PEEK: usize = 100;
+/// Longest part of a body that a look into a queue shows, in characters.
+const PEEK_CHARS: usize = 2_000;
+
+/// What `api` works with.
+pub struct ApiPorts {
+    /// Search.
+    pub search: Arc<dyn Search>,
+    /// SQL over the lake.
+    pub sql: Arc<dyn Sql>,
+    /// Counters.
+    pub table: Arc<dyn Table>,
+    /// Where audit events go.
+    pub topic: Arc<dyn Topic>,
+    /// The queues.
+    pub queues: Arc<dyn QueueConsole>,
+    /// The keys.
+    pub keys: Arc<Keys>,
+    /// The rules.
+    pub rules: Arc<Rules>,
+}
+
+/// How `api` is set.
+#[derive(Debug, Clone)]
+pub struct ApiSettings {
+    /// Bounds of one SQL query.
+    pub sql_limits: SqlLimits,
+    /// The queues before each sink; a sink that is not here is switched off.
+    pub sink_queues: BTreeMap<Sink, Vec<String>>,
+}
+
+/// The stage.
+pub struct Api {
+    ports: ApiPorts,
+    settings: ApiSettings,
+}
+
+type Reply = Result<Response, Response>;
+
+impl Api {
+    /// A stage over these ports.
+    pub fn new(ports: ApiPorts, settings: ApiSettings) -> Self {
+        Self { ports, settings }
+    }
+
+    /// Answers a request.
+    pub async fn handle(&self, request: &Request, now: Timestamp) -> Response {
+        let path: Vec<&str> = request.path.trim_start_matches("/v1/").trim_end_matches('/').split('/').collect();
+        let call = Call { request, now };
+        let reply = match (path.as_slice(), request.method.as_str()) {
+            (["search"], "POST") => self.search(call).await,
+            (["sql"], "POST") => self.sql(call).await,
+            (["status"], "GET") => self.status(call).await,
+            (["queues"], "GET") => self.queues(call).await,
+            (["queues", name, "messages"], "GET") => self.peek(call, name).await,
+            (["queues", name, "redrive"], "POST") => self.redrive(call, name).await,
+            (["rules"], "GET") => self.list_rules(call).await,
+            (["rules"], "POST") => self.create_rule(call).await,
+            (["rules", id], "GET") => self.get_rule(call, id).await,
+            (["rules", id], "DELETE") => self.delete_rule(call, id).await,
+            (["keys"], "GET") => self.list_keys(call).await,
+            (["keys"], "POST") => self.create_key(call).await,
+            (["keys", id], "DELETE") => self.revoke_key(call, id).await,
+            (path, _) => Err(unknown(path)),
+        };
+        reply.unwrap_or_else(|refusal| refusal)
+    }
+
+    async fn authorize(&self, call: Call<'_>, scope: Scope) -> Result<Arc<KeyRecord>, Response> {
+        access::authorize(call.request, &self.ports.keys, scope, call.now).await
+    }
+
+    /// Lets an admin call pass and records it first.
+    async fn authorize_admin(&self, call: Call<'_>, action: &str, target: &str) -> Result<Arc<KeyRecord>, Response> {
+        let key = self.authorize(call, Scope::Admin).await?;
+        let id = Uuid::now_v7().to_string();
+        let data = json!({"who": key.id, "action": action, "target": target, "outcome": "allowed"}).to_string();
+        let node = strict::parse_str(&data).map_err(|e| internal("audit", &e))?;
+        let mut event = Event::derived(&id, "sluice", "sluice.audit", call.now, call.now, node);
+        event.subject = (!target.is_empty()).then(|| target.into());
+        let mut text = String::new();
+        event.write(&mut text);
+        let entry = Entry { event_type: "sluice.audit".into(), sent_bytes: text.len(), text };
+        let shared = Shared { received: call.now, ..Shared::default() };
+        let packed = message::pack(&id, &shared, &[entry]).map_err(|e| internal("audit", &e))?;
+        let message = Message {
+            body: packed.body,
+            attributes: BTreeMap::from([("areas".to_owned(), packed.header.areas)]),
+            events: 1,
+            tally: vec![ledger::accepted(call.now, "sluice.audit", 1)],
+        };
+        for result in self.ports.topic.publish(vec![message]).await {
+            result.map_err(|e| failed("the call could not be recorded, so it was not done", &e))?;
+        }
+        Ok(key)
+    }
+
+    async fn search(&self, call: Call<'_>) -> Reply {
+        self.authorize(call, Scope::Read).await?;
+        let pattern = call.request.query("index").unwrap_or("sluice-*");
+        if pattern.is_empty() || pattern.split(',').any(|p| !p.starts_with(INDEX_PREFIX)) {
+            return Err(Response::error(400, "index", format!("`index` names indices that begin with `{INDEX_PREFIX}`, separated by commas")));
+        }
+        let body: Value = if call.request.body.is_empty() { json!({}) } else { body(call.request)? };
+        let found = self.ports.search.search(pattern, &body).await.map_err(|e| failed("the search failed", &e))?;
+        Ok(Response::json(200, &found))
+    }
+
+    async fn sql(&self, call: Call<'_>) -> Reply {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Ask {
+            sql: String,
+            #[serde(default)]
+            parameters: Vec<Value>,
+            max_rows: Option<usize>,
+        }
+        self.authorize(call, Scope::Read).await?;
+        let ask: Ask = body(call.request)?;
+        if ask.sql.len() > MAX_SQL_BYTES {
+            return Err(Response::error(413, "too_large", format!("a statement has at most {MAX_SQL_BYTES} bytes")));
+        }
+        let mut limits = self.settings.sql_limits;
+        limits.max_rows = ask.max_rows.unwrap_or(limits.max_rows).min(limits.max_rows);
+        let result = self.ports.sql.query(&ask.sql, &ask.parameters, limits).await.map_err(|e| failed("the query failed", &e))?;
+        let columns: Vec<Value> = result.columns.iter().map(|c| json!({"name": c.name, "type": c.data_type})).collect();
+        Ok(Response::json(
+            200,
+            &json!({"columns": columns, "rows": result.rows, "truncated": result.truncated, "files_read": result.files_read}),
+        ))
+    }
+
+    async fn status(&self, call: Call<'_>) -> Reply {
+        self.authorize(call, Scope::Read).await?;
+        let failure = |e: PortError| failed("the status could not be read", &e);
+        let queues = self.ports.queues.list().await.map_err(failure)?;
+        let report = ledger::report(self.ports.table.as_ref(), &self.waiting(&queues)).await.map_err(failure)?;
+        let ledger = serde_json::to_value(&report).map_err(|e| internal("status", &e))?;
+        let body = json!({"version": env!("CARGO_PKG_VERSION"), "time": call.now.to_string(), "queues": queue_rows(&queues), "ledger": ledger});
+        Ok(Response::json(200, &body))
+    }
+
+    /// Events that wait before each sink, dead letters included; `None` where a queue cannot tell.
+    fn waiting(&self, queues: &[(String, Depth, Option<String>)]) -> BTreeMap<Sink, Option<u64>> {
+        let by_name: HashMap<&str, (&Depth, Option<&str>)> = queues.iter().map(|(n, d, dead)| (n.as_str(), (d, dead.as_deref()))).collect();
+        let events = |name: &str| by_name.get(name).and_then(|(depth, _)| depth.events);
+        self.settings
+            .sink_queues
+            .iter()
+            .map(|(sink, names)| {
+                let sum = names.iter().try_fold(0, |sum, name| {
+                    let dead = by_name.get(name.as_str()).and_then(|(_, dead)| *dead);
+                    Some(sum + events(name)? + dead.map_or(Some(0), events)?)
+                });
+                (*sink, sum)
+            })
+            .collect()
+    }
+
+    async fn queues(&self, call: Call<'_>) -> Reply {
+        self.authorize(call, Scope::Read).await?;
+        let queues = self.ports.queues.list().await.map_err(|e| failed("the queues could not be read", &e))?;
+        Ok(Response::json(200, &json!({"queues": queue_rows(&queues)})))
+    }
+
+    async fn peek(&self, call: Call<'_>, name: &str) -> Reply {
+        self.authorize_admin(call, "queues.peek", name).await?;
+        let limit = call.request.query("limit").and_then(|l| l.parse().ok()).unwrap_or(10).min(MAX_PEEK);
+        let messages = self.ports.queues.peek(name, limit).await.map_err(|e| failed("the queue could not be read", &e))?;
+        let rows: Vec<Value> = messages
+            .iter()
+            .map(|m| {
+                let body: String = m.body.chars().take(PEEK_CHARS).collect();
+                let sent = Timestamp::from_micros(m.sent_ms.saturating_mul(1_000)).unwrap_or_default().to_string();
+                json!({"id": m.id, "sent": sent, "receive_count": m.receive_count, "events": m.events, "bytes": m.body.len(), "body": body})
+            })
+            .collect();
+        Ok(Response::json(200, &json!({"messages": rows})))
+    }
+
+    async fn redrive(&self, call: Call<'_>, name: &str) -> Reply {
+        #[derive(Deserialize, Default)]
+        #[serde(deny_unknown_fields)]
+        struct Ask {
+            limit: Option<u64>,
+        }
+        self.authorize_admin(call, "queues.redrive", name).await?;
+        let ask: Ask = if call.request.body.is_empty() { Ask::default() } else { body(call.request)? };
+        let moved = self.ports.queues.redrive(name, ask.limit.unwrap_or(u64::MAX)).await;
+        Ok(Response::json(200, &json!({"moved": moved.map_err(|e| failed("the messages could not be moved", &e))?})))
+    }
+
+    async fn list_rules(&self, call: Call<'_>) -> Reply {
+        self.authorize_admin(call, "rules.list", "").await?;
+        let rules = self.ports.rules.list().await.map_err(|e| refused_rule(&e))?;
+        let rows: Vec<Value> = rules.iter().map(rule_row).collect();
+        Ok(Response::json(200, &json!({"rules": rows})))
+    }
+
+    async fn get_rule(&self, call: Call<'_>, id: &str) -> Reply {
+        self.authorize_admin(call, "rules.get", id).await?;
+        match self.ports.rules.get(id).await.map_err(|e| refused_rule(&e))? {
+            Some(rule) => Ok(Response::json(200, &rule_row(&rule))),
+            None => Err(missing("rule", id)),
+        }
+    }
+
+    async fn create_rule(&self, call: Call<'_>) -> Reply {
+        self.authorize_admin(call, "rules.create", "").await?;
+        let text = std::str::from_utf8(&call.request.body).map_err(|_| Response::error(400, "body", "the body is not UTF-8"))?;
+        let rule = self.ports.rules.create(text, call.now).await.map_err(|e| refused_rule(&e))?;
+        Ok(Response::json(201, &rule_row(&rule)))
+    }
+
+    async fn delete_rule(&self, call: Call<'_>, id: &str) -> Reply {
+        self.authorize_admin(call, "rules.delete", id).await?;
+        match self.ports.rules.delete(id).await.map_err(|e| refused_rule(&e))? {
+            true => Ok(Response::empty(204)),
+            false => Err(missing("rule", id)),
+        }
+    }
+
+    async fn list_keys(&self, call: Call<'_>) -> Reply {
+        self.authorize_admin(call, "keys.list", "").await?;
+        let keys = self.ports.keys.list().await.map_err(|e| failed("the keys could not be read", &e))?;
+        Ok(Response::json(200, &json!({"keys": keys})))
+    }
+
+    async fn create_key(&self, call: Call<'_>) -> Reply {
+        let ask: NewKey = body(call.request)?;
+        self.authorize_admin(call, "keys.create", &ask.name).await?;
+        let spec = KeySpec {
+            scope: ask.scope,
+            sources: ask.sources,
+            types: ask.types,
+            origins: ask.origins,
+            max_age_days: ask.max_age_days,
+            rate_per_s: ask.rate_per_s,
+            name: ask.name,
+        };
+        let (secret, record) = self.ports.keys.create(spec, None, call.now).await.map_err(|e| failed("the key could not be kept", &e))?;
+        let mut reply = serde_json::to_value(&record).map_err(|e| internal("keys", &e))?;
+        // The only time that the secret is shown.
+        reply["key"] = Value::String(secret);
+        Ok(Response::json(201, &reply))
+    }
+
+    async fn revoke_key(&self, call: Call<'_>, id: &str) -> Reply {
+        self.authorize_admin(call, "keys.revoke", id).await?;
+        match self.ports.keys.revoke(id, call.now).await.map_err(|e| failed("the key could not be revoked", &e))? {
+            Some(_) => Ok(Response::empty(204)),
+            None => Err(missing("key", id)),
+        }
+    }
+}
+
+/// A key as it is asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewKey {
+    #[serde(default = "usual_scope")]
+    scope: Scope,
+    #[serde(default)]
+    sources: Vec<String>,
+    #[serde(default)]
+    types: Vec<String>,
+    #[serde(default)]
+    origins: Vec<String>,
+    /// `null` for no limit.
+    #[serde(default = "usual_age")]
+    max_age_days: Option<u32>,
+    #[serde(default)]
+    rate_per_s: Option<u32>,
+    #[serde(default)]
+    name: String,
+}
+
+fn usual_scope() -> Scope {
+    Scope::Write
+}
+
+fn usual_age() -> Option<u32> {
+    Some(DEFAULT_MAX_AGE_DAYS)
+}
+
+#[derive(Clone, Copy)]
+struct Call<'r> {
+    request: &'r Request,
+    now: Timestamp,
+}
+
+fn queue_rows(queues: &[(String, Depth, Option<String>)]) -> Vec<Value> {
+    let messages = |name: &str| queues.iter().find(|(n, ..)| n == name).map(|(_, d, _)| d.visible + d.in_flight);
+    queues
+        .iter()
+        .map(|(name, depth, dead)| {
+            json!({
+                "name": name, "visible": depth.visible, "in_flight": depth.in_flight, "events": depth.events, "bytes": depth.bytes,
+                "oldest_ms": depth.oldest_ms, "dead_letter_queue": dead, "dead_letters": dead.as_deref().and_then(messages),
+            })
+        })
+        .collect()
+}
+
+fn body<T: for<'de> Deserialize<'de>>(request: &Request) -> Result<T, Response> {
+    serde_json::from_slice(&request.body).map_err(|e| Response::error(400, "body", format!("the body cannot be read: {e}")))
+}
+
+fn missing(what: &str, id: &str) -> Response {
+    Response::error(404, "not_found", format!("there is no {what} `{}`", id.chars().take(64).collect::<String>()))
+}
+
+/// The methods of a path that is known, or not found.
+fn unknown(path: &[&str]) -> Response {
+    let allowed = match path {
+        ["search" | "sql"] | ["queues", _, "redrive"] => "POST",
+        ["status" | "queues"] | ["queues", _, "messages"] => "GET",
+        ["rules" | "keys"] => "GET, POST",
+        ["rules", _] => "GET, DELETE",
+        ["keys", _] => "DELETE",
+        _ => return Response::error(404, "not_found", "there is nothing at this path"),
+    };
+    Response::error(405, "method_not_allowed", format!("this path takes {allowed}")).with_header("allow", allowed)
+}
+
+fn rule_row(rule: &StoredRule) -> Value {
+    let mut row = rule.rule.to_json();
+    row["version"] = rule.version.into();
+    row
+}
+
+fn refused_rule(error: &RulesError) -> Response {
+    match error {
+        RulesError::Invalid(e) => Response::error(400, "rule", e.to_string()),
+        RulesError::Exists(_) => Response::error(409, "exists", error.to_string()),
+        RulesError::TooMany => Response::error(409, "too_many", error.to_string()),
+        RulesError::Port(e) => failed("the rules cannot be reached", e),
+    }
+}
+
+/// A port's failure as a reply. What the caller did wrong is told; what is wrong here is logged.
+fn failed(what: &str, error: &PortError) -> Response {
+    let (status, code, tell) = match error.kind {
+        ErrorKind::Invalid => (400, "invalid", true),
+        ErrorKind::Denied => (403, "refused", true),
+        ErrorKind::NotFound => (404, "not_found", true),
+        ErrorKind::TooLarge => (413, "too_large", true),
+        ErrorKind::Throttled => (429, "busy", false),
+        ErrorKind::Timeout => (504, "timeout", true),
+        ErrorKind::Unavailable => (503, "unavailable", false),
+        ErrorKind::Full => (503, "storage_full", false),
+        ErrorKind::Conflict | ErrorKind::Corrupt => (500, "internal", false),
+    };
+    if status >= 500 {
+        tracing::error!(error = %error, source = ?std::error::Error::source(error).map(ToString::to_string), "{what}");
+    }
+    let reply = Response::error(status, code, if tell { error.detail.clone() } else { what.to_owned() });
+    match error.retry_after {
+        Some(after) => reply.with_header("retry-after", after.as_secs().max(1).to_string()),
+        None => reply,
+    }
+}
+
+fn internal(what: &str, error: &dyn std::error::Error) -> Response {
+    tracing::error!(%error, what, "a reply could not be made");
+    Response::error(500, "internal", "something went wrong here; the log says what")
+}

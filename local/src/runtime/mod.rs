@@ -1,0 +1,221 @@
+//! `sluice up`: every stage on one machine, wired from `template.yaml`.
+//!
+//! The runtime stands where AWS stands in the cloud. It reads the template, opens the embedded adapters behind the ports, and calls the
+//! same entry functions with the same event JSON that Lambda would hand over. HTTP and the stages run on thread pools of their own, so that
+//! encoding a large file does not make a request wait.
+
+mod folder;
+mod gateway;
+mod triggers;
+
+use crate::runtime::folder::DataFolder;
+use crate::runtime::gateway::Gateway;
+use anyhow::{Context as _, bail};
+use ipnet::IpNet;
+use serde_json::json;
+use sluice_domain::time::Timestamp;
+use sluice_entry::settings::Settings;
+use sluice_entry::telemetry::{self, LogFormat};
+use sluice_entry::{Function, schemas};
+use sluice_stages::access::{self, Keys};
+use sluice_template::{Topology, Trigger};
+use sluice_wiring::{TEMPLATE, Wiring};
+use std::collections::{BTreeMap, HashMap};
+use std::io::IsTerminal as _;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// Calls of one function at a time that a queue makes on one machine; more than the cores helps nobody.
+const MAX_CONCURRENCY: u32 = 2;
+/// How long a stop waits for what is in flight.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What `sluice up` was asked for.
+#[derive(Debug, Clone)]
+pub struct UpOptions {
+    /// The data folder.
+    pub data: PathBuf,
+    /// Address and port, where it overrides the setting.
+    pub listen: Option<String>,
+    /// A template other than the bundled one.
+    pub template: Option<PathBuf>,
+}
+
+/// The time of the machine's clock.
+pub fn now() -> Timestamp {
+    Timestamp::from_system(std::time::SystemTime::now())
+}
+
+/// Runs until SIGINT or SIGTERM.
+pub fn up(options: &UpOptions) -> anyhow::Result<()> {
+    let folder = DataFolder::open(&options.data)?;
+    let settings = Settings::from_layers([
+        options.listen.iter().map(|listen| ("listen".to_owned(), listen.clone())).collect::<BTreeMap<_, _>>(),
+        Settings::environment(),
+        folder.settings()?,
+    ])?;
+    let format = if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
+    telemetry::start(settings.text("log_level")?, format);
+    let template = match &options.template {
+        Some(path) => std::fs::read_to_string(path).with_context(|| format!("cannot read the template `{}`", path.display()))?,
+        None => TEMPLATE.to_owned(),
+    };
+    let topology = Topology::parse(&template).context("the template cannot be used")?;
+    let registry = Arc::new(schemas::registry(&folder.schemas()?)?);
+    let http = pool("http")?;
+    let stages = pool("stage")?;
+    let listener = http.block_on(listen(settings.text("listen")?))?;
+    let url = format!("http://{}", reachable(listener.local_addr()?));
+    // Links in mails lead back here unless a setting says otherwise.
+    let settings = settings.or("console_url", &url);
+    let wiring = stages.block_on(Wiring::open(folder.path(), &topology, registry, &settings))?;
+    let admin_key = stages.block_on(admin_key(&folder, &wiring.keys))?;
+    let (stop_sender, stop) = watch::channel(false);
+    let running: Vec<_> = start_triggers(&topology, &wiring, &settings, &stop)?.into_iter().map(|task| stages.spawn(task)).collect();
+    let gateway = Gateway {
+        functions: topology
+            .functions
+            .iter()
+            .filter_map(|(id, f)| Some((id.clone(), (wiring.functions.get(&f.verb)?.clone(), f.timeout))))
+            .collect::<HashMap<String, (Arc<dyn Function>, Duration)>>(),
+        topology,
+        max_body_bytes: settings.size("max_body_bytes")?,
+        memory: Gateway::memory_bound(settings.size("max_request_memory_bytes")?),
+        trusted_proxies: networks(&settings)?,
+    };
+    let serving = http.spawn(gateway.serve(listener, stop));
+    folder.write("server.json", format!("{}\n", json!({"url": url, "pid": std::process::id()})).as_bytes())?;
+    print_welcome(&url, &admin_key, &folder);
+    http.block_on(asked_to_stop())?;
+    eprintln!("stopping: finishing what is in flight");
+    let _ = stop_sender.send(true);
+    folder.remove("server.json");
+    stages.block_on(async {
+        let _ = tokio::time::timeout(STOP_TIMEOUT, serving).await;
+        for task in running {
+            let _ = tokio::time::timeout(STOP_TIMEOUT, task).await;
+        }
+    });
+    http.shutdown_timeout(Duration::from_secs(1));
+    drop(wiring);
+    stages.shutdown_timeout(Duration::from_secs(5));
+    Ok(())
+}
+
+fn pool(name: &str) -> anyhow::Result<tokio::runtime::Runtime> {
+    let threads = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8));
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .with_context(|| format!("cannot start the `{name}` threads"))
+}
+
+async fn listen(address: &str) -> anyhow::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
+            bail!("address `{address}` is in use by another program: stop it, or choose another with `--listen 127.0.0.1:PORT`")
+        }
+        Err(e) => Err(e).with_context(|| format!("cannot listen on `{address}`")),
+    }
+}
+
+/// The address as a client on this machine writes it.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn networks(settings: &Settings) -> anyhow::Result<Vec<IpNet>> {
+    settings
+        .list("trusted_proxies")?
+        .iter()
+        .map(|text| {
+            text.parse::<IpNet>()
+                .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+                .map_err(|_| anyhow::anyhow!("setting `trusted_proxies`: `{text}` is neither an address nor a CIDR range"))
+        })
+        .collect()
+}
+
+/// The key that the command line finds in the data folder: admin, any source, no age limit.
+async fn admin_key(folder: &DataFolder, keys: &Keys) -> anyhow::Result<String> {
+    let secret = folder.admin_key(|| Ok(access::new_secret(access::Scope::Admin)?))?;
+    if keys.authenticate(&secret, now()).await?.is_none() {
+        keys.create(access::KeySpec { name: "command line on this machine".into(), ..access::KeySpec::admin() }, Some(secret.clone()), now()).await?;
+    }
+    Ok(secret)
+}
+
+type Task = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn start_triggers(topology: &Topology, wiring: &Wiring, settings: &Settings, stop: &watch::Receiver<bool>) -> anyhow::Result<Vec<Task>> {
+    let longest_window = Duration::from_millis(settings.number("max_window_ms")?);
+    let mut tasks: Vec<Task> = Vec::new();
+    for function in topology.functions.values() {
+        let Some(built) = wiring.functions.get(&function.verb) else { continue };
+        for trigger in &function.triggers {
+            match trigger {
+                Trigger::Queue { queue, batch_size, window, partial_failures, max_concurrency, enabled: true, .. } => {
+                    for _ in 0..max_concurrency.unwrap_or(MAX_CONCURRENCY).min(MAX_CONCURRENCY) {
+                        let trigger = triggers::QueueTrigger {
+                            verb: function.verb.clone(),
+                            function: built.clone(),
+                            queue: wiring.state.queue(queue)?,
+                            queue_name: queue.clone(),
+                            batch_size: *batch_size as usize,
+                            window: (*window).min(longest_window),
+                            partial_failures: *partial_failures,
+                            timeout: function.timeout,
+                            max_retry: topology.queues.get(queue).map_or(Duration::from_secs(60), |q| q.visibility),
+                        };
+                        tasks.push(Box::pin(trigger.run(stop.clone())));
+                    }
+                }
+                Trigger::Schedule { every, input, enabled: true, .. } => {
+                    let task = triggers::run_schedule(function.verb.clone(), built.clone(), *every, input.clone(), function.timeout, stop.clone());
+                    tasks.push(Box::pin(task));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(tasks)
+}
+
+fn print_welcome(url: &str, admin_key: &str, folder: &DataFolder) {
+    let data = folder.path().display();
+    println!("sluice {} is up at {url}", env!("CARGO_PKG_VERSION"));
+    println!("  data       {data}");
+    println!("  admin key  {admin_key}");
+    println!();
+    println!("Try next, in another terminal (with `--data {data}` where it is not ./.sluice):");
+    println!("  sluice demo                                   send a day of sample events");
+    println!("  sluice sql 'SELECT type, count(*) FROM web_event GROUP BY type'");
+    println!("  sluice search 'type:quote.trade' --size 3");
+    println!("  sluice status                                 what came in, what is stored, whether it adds up");
+    println!("  curl -H 'Authorization: Bearer {admin_key}' -H 'content-type: application/json' \\");
+    println!("       -d '{{\"source\":\"shop\",\"type\":\"order.paid\",\"data\":{{\"total\":42}}}}' {url}/v1/events");
+    println!();
+    println!("Ctrl-C stops it; nothing that was answered is lost.");
+}
+
+async fn asked_to_stop() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

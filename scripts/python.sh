@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Makes the project's own Python environment (.venv) from the lock file, once per lock file. Prints the interpreter's path.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/need.sh python3
+lock=tests/requirements.txt
+stamp=.venv/.$(sha256sum "$lock" | cut -c1-16)
+if [ ! -f "$stamp" ]; then
+  echo "Preparing .venv (DuckDB and pyarrow, which check the Parquet files as another program would)." >&2
+  python3 -m venv .venv >&2
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$lock" >&2
+  touch "$stamp"
+fi
+echo "$PWD/.venv/bin/python"

@@ -1,0 +1,141 @@
+//! The functions: which event each takes, and the stage behind it.
+
+use crate::settings::{SettingError, Settings};
+use crate::{Function, InvokeError, gateway, sqs};
+use async_trait::async_trait;
+use serde::Deserialize;
+use sluice_domain::time::Timestamp;
+use sluice_stages::api::Api;
+use sluice_stages::convert::Convert;
+use sluice_stages::detect::Detect;
+use sluice_stages::http::{Request, Response};
+use sluice_stages::index::Index;
+use sluice_stages::ingest::{ClientIp, Ingest, IngestSettings};
+use sluice_stages::item::{Item, Outcome};
+use sluice_stages::notify::{Notify, NotifySettings};
+use sluice_stages::quarantine::Quarantine;
+
+/// A stage that answers HTTP requests.
+#[async_trait]
+pub trait HttpStage: Send + Sync {
+    /// The function's verb.
+    const VERB: &'static str;
+    /// Answers a request.
+    async fn answer(&self, request: &Request, now: Timestamp) -> Response;
+}
+
+/// A stage that takes queued messages.
+#[async_trait]
+pub trait QueueStage: Send + Sync {
+    /// The function's verb.
+    const VERB: &'static str;
+    /// Takes a delivery; one outcome per item, in order.
+    async fn take(&self, items: &[Item], now: Timestamp) -> Vec<Outcome>;
+}
+
+/// The function of a stage that answers HTTP requests.
+pub struct HttpFunction<S>(pub S);
+
+#[async_trait]
+impl<S: HttpStage> Function for HttpFunction<S> {
+    async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
+        let request = gateway::read(S::VERB, event)?;
+        gateway::write(S::VERB, self.0.answer(&request, now).await)
+    }
+}
+
+/// The function of a stage that takes queued messages.
+pub struct QueueFunction<S>(pub S);
+
+#[async_trait]
+impl<S: QueueStage> Function for QueueFunction<S> {
+    async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
+        take(&self.0, event, now).await
+    }
+}
+
+async fn take<S: QueueStage>(stage: &S, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
+    let items = sqs::read(S::VERB, event)?;
+    let outcomes = stage.take(&items, now).await;
+    let ids: Vec<String> = items.into_iter().map(|item| item.id).collect();
+    sqs::write(S::VERB, &ids, &outcomes)
+}
+
+/// `detect`: queued messages, and the clock's tick each minute (`{"tick":"detect"}`).
+pub struct DetectFunction(pub Detect);
+
+#[derive(Deserialize)]
+struct Tick {
+    tick: Option<String>,
+}
+
+#[async_trait]
+impl Function for DetectFunction {
+    async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
+        // A delivery has no `tick`, and a tick is small: looking first costs nothing.
+        let is_tick = event.len() < 1_024 && serde_json::from_slice::<Tick>(event).is_ok_and(|t| t.tick.is_some());
+        if !is_tick {
+            return take(&self.0, event, now).await;
+        }
+        self.0.tick(now).await.map_err(|source| InvokeError::Stage { function: "detect", source })?;
+        Ok(b"{}".to_vec())
+    }
+}
+
+macro_rules! stages {
+    ($($kind:ident $method:ident $stage:ident $verb:literal = $run:ident;)*) => { $(stages!(@ $kind $method $stage $verb $run);)* };
+    (@ http $method:ident $stage:ident $verb:literal $run:ident) => {
+        #[async_trait]
+        impl HttpStage for $stage {
+            const VERB: &'static str = $verb;
+            async fn $method(&self, request: &Request, now: Timestamp) -> Response {
+                self.$run(request, now).await
+            }
+        }
+    };
+    (@ queue $method:ident $stage:ident $verb:literal $run:ident) => {
+        #[async_trait]
+        impl QueueStage for $stage {
+            const VERB: &'static str = $verb;
+            async fn $method(&self, items: &[Item], now: Timestamp) -> Vec<Outcome> {
+                self.$run(items, now).await
+            }
+        }
+    };
+}
+
+stages! {
+    http answer Ingest "ingest" = handle;
+    http answer Api "api" = handle;
+    queue take Convert "convert" = run;
+    queue take Index "index" = run;
+    queue take Detect "detect" = run;
+    queue take Notify "notify" = run;
+    queue take Quarantine "quarantine" = run;
+}
+
+/// What `ingest` is set to.
+pub fn ingest_settings(settings: &Settings) -> Result<IngestSettings, SettingError> {
+    let mode = settings.text("client_ip_mode")?;
+    Ok(IngestSettings {
+        zone: settings.zone("time_zone")?,
+        client_ip: match mode {
+            "full" => ClientIp::Full,
+            "truncated" => ClientIp::Truncated,
+            "none" => ClientIp::None,
+            _ => {
+                let reason = format!("must be `full`, `truncated` or `none`, not `{mode}`");
+                return Err(SettingError { key: "client_ip_mode".into(), reason });
+            }
+        },
+        max_body_bytes: settings.size("max_body_bytes")?,
+        max_decompressed_bytes: settings.size("max_decompressed_bytes")?,
+        max_events_per_request: settings.size("max_events_per_request")?,
+        quarantine_per_key_hour: u32::try_from(settings.number("quarantine_per_key_hour")?).unwrap_or(u32::MAX),
+    })
+}
+
+/// What `notify` is set to.
+pub fn notify_settings(settings: &Settings) -> Result<NotifySettings, SettingError> {
+    Ok(NotifySettings { from: settings.text("mail_from")?.to_owned(), console_url: settings.text("console_url")?.to_owned() })
+}

@@ -1,0 +1,122 @@
+//! Lambda's SQS event and the reply with partial failures (`ReportBatchItemFailures`).
+//!
+//! Source of the shapes: AWS documentation, "Using Lambda with Amazon SQS".
+
+use crate::InvokeError;
+use serde::{Deserialize, Serialize};
+use sluice_stages::item::{Item, Outcome};
+use std::borrow::Cow;
+
+/// A delivery of several messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SqsEvent<'a> {
+    /// The messages.
+    #[serde(borrow, rename = "Records")]
+    pub records: Vec<SqsRecord<'a>>,
+}
+
+/// One message.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SqsRecord<'a> {
+    /// Id of the message.
+    #[serde(borrow)]
+    pub message_id: Cow<'a, str>,
+    /// Names this delivery.
+    #[serde(borrow, default)]
+    pub receipt_handle: Cow<'a, str>,
+    /// The body.
+    #[serde(borrow)]
+    pub body: Cow<'a, str>,
+    /// System attributes.
+    #[serde(borrow, default)]
+    pub attributes: SqsAttributes<'a>,
+    /// `aws:sqs`
+    #[serde(borrow, default)]
+    pub event_source: Cow<'a, str>,
+    /// The queue.
+    #[serde(borrow, default, rename = "eventSourceARN")]
+    pub event_source_arn: Cow<'a, str>,
+}
+
+/// System attributes in use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SqsAttributes<'a> {
+    /// How often the message was delivered, as text.
+    #[serde(borrow, default)]
+    pub approximate_receive_count: Cow<'a, str>,
+    /// When it was sent, milliseconds since the epoch, as text.
+    #[serde(borrow, default)]
+    pub sent_timestamp: Cow<'a, str>,
+}
+
+/// The reply: which messages are to be delivered again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SqsReply {
+    /// The failed ones; all others are acknowledged.
+    pub batch_item_failures: Vec<ItemFailure>,
+}
+
+/// One failed message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ItemFailure {
+    /// Its message id.
+    pub item_identifier: String,
+}
+
+/// Reads a delivery.
+pub fn read(function: &'static str, event: &[u8]) -> Result<Vec<Item>, InvokeError> {
+    let event: SqsEvent<'_> = serde_json::from_slice(event).map_err(|e| InvokeError::Event { function, reason: e.to_string() })?;
+    Ok(event
+        .records
+        .into_iter()
+        .map(|record| Item {
+            id: record.message_id.into_owned(),
+            body: record.body.into_owned(),
+            receive_count: record.attributes.approximate_receive_count.parse().unwrap_or(1),
+        })
+        .collect())
+}
+
+/// Writes the reply: `ids[i]` had `outcomes[i]`. A message without an outcome counts as failed, so that a stage that answers too little
+/// loses nothing.
+pub fn write(function: &'static str, ids: &[String], outcomes: &[Outcome]) -> Result<Vec<u8>, InvokeError> {
+    let mut reply = SqsReply::default();
+    for (i, id) in ids.iter().enumerate() {
+        match outcomes.get(i) {
+            Some(Outcome::Done) => {}
+            Some(Outcome::Retry(reason)) => {
+                tracing::warn!(function, message.id = %id, reason, "message is to be delivered again");
+                reply.batch_item_failures.push(ItemFailure { item_identifier: id.clone() });
+            }
+            None => {
+                tracing::error!(function, message.id = %id, "the stage said nothing of a message");
+                reply.batch_item_failures.push(ItemFailure { item_identifier: id.clone() });
+            }
+        }
+    }
+    serde_json::to_vec(&reply).map_err(|source| InvokeError::Reply { function, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_becomes_items() {
+        let event = r#"{"Records":[{"messageId":"a","receiptHandle":"r","body":"x\ny","attributes":{"ApproximateReceiveCount":"3","SenderId":"s"},
+            "messageAttributes":{},"md5OfBody":"","eventSource":"aws:sqs","eventSourceARN":"arn","awsRegion":"x"}]}"#;
+        assert_eq!(read("convert", event.as_bytes()).unwrap(), [Item { id: "a".into(), body: "x\ny".into(), receive_count: 3 }]);
+        assert!(read("convert", b"{}").unwrap_err().to_string().contains("missing field `Records`"));
+    }
+
+    #[test]
+    fn failed_and_forgotten_messages_are_reported() {
+        let ids = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
+        let reply = write("convert", &ids, &[Outcome::Done, Outcome::Retry("later".into())]).unwrap();
+        assert_eq!(String::from_utf8(reply).unwrap(), r#"{"batchItemFailures":[{"itemIdentifier":"b"},{"itemIdentifier":"c"}]}"#);
+    }
+}

@@ -1,0 +1,189 @@
+//! Opens the embedded adapters as the template wires them, and builds the functions over them.
+//!
+//! This crate does not know who calls the functions: the one-machine runtime does, and the Lambda binaries do until they have AWS behind
+//! their ports. It does not know HTTP, the command line or the layout of the data folder beyond what the adapters put there.
+
+mod lake;
+
+use crate::lake::RecordedLake;
+use anyhow::{Context as _, bail};
+use sluice_adapters_embedded::mail::OutboxMail;
+use sluice_adapters_embedded::objects::DiskObjects;
+use sluice_adapters_embedded::search::{EmbeddedSearch, EmbeddedSearchConfig};
+use sluice_adapters_embedded::sql::{EmbeddedSql, EmbeddedSqlConfig};
+use sluice_adapters_embedded::state::{DeadLetterConfig, Filter, QueueConfig, State, StateConfig, SubscriptionConfig};
+use sluice_columnar::ParquetEncoder;
+use sluice_domain::schema::Registry;
+use sluice_entry::Function;
+use sluice_entry::functions::{DetectFunction, HttpFunction, QueueFunction, ingest_settings, notify_settings};
+use sluice_entry::settings::Settings;
+use sluice_ports::{Mail, Objects, Search, Sql, SqlLimits};
+use sluice_stages::access::Keys;
+use sluice_stages::api::{Api, ApiPorts, ApiSettings};
+use sluice_stages::convert::{Convert, ConvertPorts, ConvertSettings};
+use sluice_stages::detect::{Detect, DetectPorts, DetectSettings};
+use sluice_stages::index::{Index, IndexPorts, IndexSettings};
+use sluice_stages::ingest::{Ingest, IngestPorts};
+use sluice_stages::ledger::Sink;
+use sluice_stages::notify::{Notify, NotifyPorts};
+use sluice_stages::quarantine::Quarantine;
+use sluice_stages::rules::Rules;
+use sluice_template::{Pattern, Topology, Trigger};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The template that is bundled with the binary.
+pub const TEMPLATE: &str = include_str!("../../../template.yaml");
+
+/// Logical ids in the template that the stages use by name. What is not there is an error at start.
+const TOPIC: &str = "EventsTopic";
+const QUARANTINE_QUEUE: &str = "QuarantineQueue";
+
+/// The open adapters and the functions over them.
+pub struct Wiring {
+    /// Queues, topic and table.
+    pub state: State,
+    /// The keys.
+    pub keys: Arc<Keys>,
+    /// Functions by verb, without those that are switched off.
+    pub functions: HashMap<String, Arc<dyn Function>>,
+}
+
+impl Wiring {
+    /// Opens everything in the folder `data`, which only one process may do at a time.
+    ///
+    /// An error says which setting, which part of the template or which file cannot be used.
+    pub async fn open(data: &Path, topology: &Topology, registry: Arc<Registry>, settings: &Settings) -> anyhow::Result<Self> {
+        let off = settings.list("stages_off")?;
+        if let Some(verb) = off.iter().find(|verb| topology.function_of(verb).is_none()) {
+            bail!("setting `stages_off`: there is no stage `{verb}`");
+        }
+        if !topology.topics.contains(TOPIC) {
+            bail!("the template has no topic `{TOPIC}`");
+        }
+        let state = State::open(data, state_config(topology, &off, settings)?)?;
+        let topic = state.topic(TOPIC)?;
+        let quarantine = state.queue(QUARANTINE_QUEUE).context("the template misses a queue that the stages use")?;
+        let table = state.table();
+        let objects: Arc<dyn Objects> = Arc::new(DiskObjects::open(data)?);
+        let mail: Arc<dyn Mail> = Arc::new(OutboxMail::open(data.join("outbox"))?);
+        let search_config = EmbeddedSearchConfig { writer_memory_bytes: settings.size("search_memory_bytes")?, ..Default::default() };
+        let search: Arc<dyn Search> = Arc::new(EmbeddedSearch::open(&data.join("search"), search_config)?);
+        let lake = RecordedLake { table: table.clone(), registry: registry.clone(), objects: data.to_owned() };
+        let sql: Arc<dyn Sql> = Arc::new(EmbeddedSql::new(Arc::new(lake), EmbeddedSqlConfig::default()));
+        let keys = Arc::new(Keys::new(table.clone()));
+        let rules = Arc::new(Rules::new(table.clone()));
+
+        let mut functions: HashMap<String, Arc<dyn Function>> = HashMap::new();
+        let ports = IngestPorts { topic: topic.clone(), quarantine: quarantine.clone(), keys: keys.clone() };
+        functions.insert("ingest".into(), Arc::new(HttpFunction(Ingest::new(ports, registry.clone(), ingest_settings(settings)?))));
+        let ports = ConvertPorts { objects: objects.clone(), table: table.clone(), quarantine: quarantine.clone() };
+        let convert = Convert::new(ports, registry.clone(), Arc::new(ParquetEncoder::default()), ConvertSettings::default());
+        functions.insert("convert".into(), Arc::new(QueueFunction(convert)));
+        let ports = IndexPorts { search: search.clone(), table: table.clone(), quarantine: quarantine.clone() };
+        let index = Index::new(ports, registry.clone(), IndexSettings::default());
+        index.define_templates().await.context("cannot prepare the search index")?;
+        functions.insert("index".into(), Arc::new(QueueFunction(index)));
+        let ports = DetectPorts { table: table.clone(), topic: topic.clone(), quarantine: quarantine.clone() };
+        let detect = Detect::new(ports, registry.clone(), DetectSettings::default());
+        functions.insert("detect".into(), Arc::new(DetectFunction(detect)));
+        let ports = NotifyPorts { mail, table: table.clone(), quarantine };
+        functions.insert("notify".into(), Arc::new(QueueFunction(Notify::new(ports, notify_settings(settings)?))));
+        functions.insert("quarantine".into(), Arc::new(QueueFunction(Quarantine::new(objects))));
+        let ports = ApiPorts { search, sql, table, topic, queues: state.console(), keys: keys.clone(), rules };
+        let sql_limits = SqlLimits {
+            max_rows: settings.size("sql_max_rows")?,
+            timeout: Duration::from_millis(settings.number("sql_timeout_ms")?),
+            max_memory_bytes: settings.size("sql_memory_bytes")?,
+        };
+        let api = Api::new(ports, ApiSettings { sql_limits, sink_queues: sink_queues(topology, &off) });
+        functions.insert("api".into(), Arc::new(HttpFunction(api)));
+
+        if let Some((id, f)) = topology.functions.iter().find(|(_, f)| !functions.contains_key(&f.verb)) {
+            bail!("the template's function `{id}` names a stage `{}` that this program does not have", f.verb);
+        }
+        functions.retain(|verb, _| !off.contains(verb));
+        Ok(Self { state, keys, functions })
+    }
+}
+
+/// The queues behind each sink of the ledger, without sinks that are switched off.
+fn sink_queues(topology: &Topology, off: &[String]) -> BTreeMap<Sink, Vec<String>> {
+    let mut queues = BTreeMap::new();
+    for (sink, verb) in [(Sink::Lake, "convert"), (Sink::Search, "index"), (Sink::Detect, "detect")] {
+        if off.iter().any(|o| o == verb) {
+            continue;
+        }
+        let Some((_, function)) = topology.function_of(verb) else { continue };
+        let names: Vec<String> = function
+            .triggers
+            .iter()
+            .filter_map(|t| match t {
+                Trigger::Queue { queue, .. } => Some(queue.clone()),
+                Trigger::Schedule { .. } => None,
+            })
+            .collect();
+        queues.insert(sink, names);
+    }
+    queues
+}
+
+/// The template's queues and subscriptions as the embedded state takes them. Subscriptions whose consumer is switched off are left out, so
+/// that nothing piles up.
+fn state_config(topology: &Topology, off: &[String], settings: &Settings) -> anyhow::Result<StateConfig> {
+    let queues = topology
+        .queues
+        .iter()
+        .map(|(name, queue)| QueueConfig {
+            name: name.clone(),
+            visibility_timeout: queue.visibility,
+            retention: queue.retention,
+            dead_letter: queue
+                .dead_letter
+                .as_ref()
+                .map(|d| DeadLetterConfig { queue: d.queue.clone(), max_receive_count: d.max_receive_count }),
+        })
+        .collect();
+    let mut subscriptions = Vec::new();
+    for (id, subscription) in &topology.subscriptions {
+        let consumers = topology.consumers(&subscription.queue);
+        if !consumers.is_empty() && consumers.iter().all(|id| topology.functions.get(*id).is_some_and(|f| off.contains(&f.verb))) {
+            continue;
+        }
+        let mut filter = Filter::new();
+        for (attribute, patterns) in &subscription.filter.attributes {
+            for pattern in patterns {
+                let Pattern::Exact(text) = pattern else {
+                    bail!("Resources.{id}.Properties.FilterPolicy.{attribute}: one machine knows exact values only");
+                };
+                filter.entry(attribute.clone()).or_default().push(text.clone());
+            }
+        }
+        subscriptions.push(SubscriptionConfig {
+            topic: subscription.topic.clone(),
+            queue: subscription.queue.clone(),
+            filter: (!filter.is_empty()).then_some(filter),
+        });
+    }
+    Ok(StateConfig { queues, subscriptions, max_backlog_bytes: settings.number("max_backlog_bytes")?, ..Default::default() })
+}
+
+/// Runs one function as a Lambda over the embedded adapters in the folder `SLUICE_DATA` (`/tmp/sluice` where nothing is said, the only place
+/// that a Lambda may write to).
+#[cfg(feature = "lambda")]
+pub fn lambda(verb: &str) -> anyhow::Result<()> {
+    let settings = Settings::from_layers([Settings::environment()])?;
+    sluice_entry::telemetry::start(settings.text("log_level")?, sluice_entry::telemetry::LogFormat::Json);
+    let data = std::env::var_os("SLUICE_DATA").unwrap_or_else(|| "/tmp/sluice".into());
+    std::fs::create_dir_all(&data)?;
+    let topology = Topology::parse(TEMPLATE).context("the template cannot be used")?;
+    let registry = Arc::new(sluice_entry::schemas::registry(&[])?);
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let wiring = Wiring::open(Path::new(&data), &topology, registry, &settings).await?;
+        let function = wiring.functions.get(verb).with_context(|| format!("there is no stage `{verb}`"))?;
+        sluice_entry::lambda::serve(function.clone()).await
+    })
+}

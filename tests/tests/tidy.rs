@@ -1,0 +1,125 @@
+//! Rules about the repository itself: which crate may know which, and what every function must have.
+
+use anyhow::Context as _;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+/// Package → packages of this workspace that it depends on, without those that only tests use.
+fn dependencies() -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
+    let output = Command::new(env!("CARGO")).args(["metadata", "--no-deps", "--format-version", "1", "--offline"]).output()?;
+    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
+    let packages = metadata["packages"].as_array().context("no packages")?;
+    let name = |p: &Value| p["name"].as_str().unwrap_or_default().to_owned();
+    let own: BTreeSet<String> = packages.iter().map(name).collect();
+    Ok(packages
+        .iter()
+        .map(|p| {
+            let uses = p["dependencies"].as_array().into_iter().flatten().filter(|d| d["kind"] != "dev").map(name).filter(|n| own.contains(n));
+            (name(p), uses.collect())
+        })
+        .collect())
+}
+
+const FUNCTIONS: [&str; 7] = ["api", "convert", "detect", "index", "ingest", "notify", "quarantine"];
+
+/// What a package may depend on.
+fn allowed(package: &str) -> Option<&'static [&'static str]> {
+    Some(match package {
+        "sluice-domain" | "sluice-ports" | "sluice-template" => &[],
+        "sluice-stages" => &["sluice-domain", "sluice-ports"],
+        "sluice-columnar" => &["sluice-domain"],
+        "sluice-adapters-embedded" | "sluice-testkit" => &["sluice-ports"],
+        "sluice-entry" => &["sluice-domain", "sluice-ports", "sluice-stages"],
+        "sluice-wiring" => &[
+            "sluice-adapters-embedded",
+            "sluice-columnar",
+            "sluice-domain",
+            "sluice-entry",
+            "sluice-ports",
+            "sluice-stages",
+            "sluice-template",
+        ],
+        "sluice" => &["sluice-domain", "sluice-entry", "sluice-ports", "sluice-stages", "sluice-template", "sluice-wiring"],
+        p if FUNCTIONS.contains(&p) => &["sluice-wiring"],
+        "sluice-tests" | "sluice-bench" => return None,
+        _ => &[],
+    })
+}
+
+fn violations(dependencies: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (package, uses) in dependencies {
+        let Some(allowed) = allowed(package) else { continue };
+        found.extend(uses.iter().filter(|u| !allowed.contains(&u.as_str())).map(|u| format!("{package} → {u}")));
+    }
+    found
+}
+
+#[test]
+fn crates_depend_only_in_the_direction_of_the_arrows() {
+    let dependencies = dependencies().unwrap();
+    assert!(dependencies.len() > 10, "{dependencies:?}");
+    assert_eq!(violations(&dependencies), [] as [String; 0]);
+}
+
+#[test]
+fn an_arrow_in_the_wrong_direction_is_found() {
+    let wrong = BTreeMap::from([
+        ("sluice-ports".to_owned(), BTreeSet::from(["sluice-domain".to_owned()])),
+        ("convert".to_owned(), BTreeSet::from(["ingest".to_owned()])),
+    ]);
+    assert_eq!(violations(&wrong), ["convert → ingest", "sluice-ports → sluice-domain"]);
+}
+
+#[test]
+fn every_function_is_a_package_of_its_verb() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut folders: Vec<String> =
+        std::fs::read_dir(root.join("functions")).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    folders.sort();
+    assert_eq!(folders, FUNCTIONS);
+    let packages = dependencies().unwrap();
+    assert!(FUNCTIONS.iter().all(|f| packages.contains_key(*f)));
+}
+
+#[test]
+fn names_that_sort_by_kind_are_not_used() {
+    fn walk(folder: &Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            if ["utils", "util", "common", "helpers", "helper", "manager", "types", "misc"].contains(&stem.as_str()) {
+                found.push(path.display().to_string());
+            }
+            if path.is_dir() && stem != "target" && !stem.starts_with('.') {
+                walk(&path, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for part in ["shared", "local", "functions", "tests", "bench", "docs"] {
+        walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(part), &mut found);
+    }
+    assert_eq!(found, [] as [String; 0]);
+}
+
+#[test]
+fn the_template_and_the_list_of_settings_say_the_same() {
+    use sluice_entry::settings::{SETTINGS, World};
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let topology = sluice_template::Topology::parse(&std::fs::read_to_string(root.join("template.yaml")).unwrap()).unwrap();
+    let given: BTreeSet<&str> = topology.functions.values().flat_map(|f| f.environment.keys().map(String::as_str)).collect();
+    for setting in SETTINGS {
+        let variable = setting.environment_variable();
+        assert_eq!(given.contains(variable.as_str()), setting.world != World::OneMachine, "{variable} in template.yaml");
+        if setting.world == World::Both {
+            let parameter = &topology.parameters[&setting.parameter()];
+            assert_eq!(parameter.default.as_deref(), setting.default, "default of {variable}");
+        }
+    }
+    let declared: BTreeSet<String> = SETTINGS.iter().map(|s| s.environment_variable()).collect();
+    let undeclared: Vec<&&str> = given.iter().filter(|v| !declared.contains(**v)).collect();
+    assert_eq!(undeclared, [] as [&&str; 0]);
+}
