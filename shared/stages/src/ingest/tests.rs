@@ -915,17 +915,23 @@ async fn speed_of_requests_of_100_events() {
             })
             .collect();
         let bytes = requests[0].body.len() / 100;
-        let begun = std::time::Instant::now();
+        let begun = busy();
         let mut events = 0u64;
-        while begun.elapsed().as_millis() < 2_000 {
+        while busy() - begun < std::time::Duration::from_secs(2) {
             for request in &requests {
                 assert_eq!(ingest.handle(request, now()).await.status, 202);
                 events += 100;
             }
         }
-        let seconds = begun.elapsed().as_secs_f64();
+        let seconds = (busy() - begun).as_secs_f64();
         println!("{name}: {:.0} events/s of {bytes} bytes on one core", events as f64 / seconds);
     }
+}
+
+/// Time that this thread has had a processor, so that other work on the machine does not count; needs Linux.
+fn busy() -> std::time::Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    std::time::Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
 fn sample(n: usize, with_id: bool) -> String {
