@@ -6,7 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use serde_json::Value;
+use sluice_domain::alert::Rule;
 use sluice_domain::message::unpack;
+use sluice_domain::time::Timestamp;
+use sluice_stages::quarantine::Quarantined;
 use sluice_template::{Topology, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -769,6 +772,21 @@ fn one_message_of_each_bad_sample_is_bad() {
         let bad = bodies(&format!("{verb}/one-bad.json")).iter().filter(|(body, _)| unpack(body).is_err()).count();
         assert_eq!(bad, 1, "{verb}");
     }
+}
+
+#[test]
+fn sample_quarantine_records_can_be_read_but_for_the_bad_one() {
+    for (path, good) in [("quarantine/two-messages.json", 2), ("quarantine/one-bad.json", 1)] {
+        let bodies = bodies(path);
+        assert_eq!(bodies.len(), 2, "{path}");
+        assert_eq!(bodies.iter().filter(|(body, _)| Quarantined::parse(body).is_ok()).count(), good, "{path}");
+    }
+}
+
+#[test]
+fn the_sample_rule_is_a_rule() {
+    let body = samples(&root(), "api")["rules-add.json"]["body"].as_str().unwrap().to_owned();
+    Rule::parse(&body, Timestamp::default(), || "new".to_owned()).unwrap();
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub(crate) struct Folder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
     Replace,
+    #[cfg_attr(not(feature = "objects"), allow(dead_code, reason = "only objects are written once"))]
     Refuse,
 }
 
@@ -50,6 +51,7 @@ impl Folder {
     }
 
     /// Whether this is the name of the folder for temporary files.
+    #[cfg(feature = "objects")]
     pub(crate) fn is_temporary(name: &str) -> bool {
         name == TEMPORARY
     }
@@ -112,6 +114,7 @@ impl Folder {
     }
 
     /// Removes a file; whether there was one.
+    #[cfg(feature = "objects")]
     pub(crate) fn remove(&self, path: &Path) -> io::Result<bool> {
         match fs::remove_file(path) {
             Ok(()) => {}

@@ -4,6 +4,7 @@
 
 pub mod access_log;
 pub mod alert;
+pub mod demo;
 pub mod event;
 pub mod identity;
 pub mod json;

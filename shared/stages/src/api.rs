@@ -5,7 +5,7 @@
 
 use crate::access::{self, DEFAULT_MAX_AGE_DAYS, KeyRecord, KeySpec, Keys, Scope};
 use crate::http::{Request, Response};
-use crate::ledger::{self, Sink};
+use crate::ledger::{self, Counts, Report, Sink};
 use crate::rules::{Rules, RulesError, StoredRule};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -160,8 +160,8 @@ impl Api {
         let failure = |e: PortError| failed("the status could not be read", &e);
         let queues = self.ports.queues.list().await.map_err(failure)?;
         let report = ledger::report(self.ports.table.as_ref(), &self.waiting(&queues)).await.map_err(failure)?;
-        let ledger = serde_json::to_value(&report).map_err(|e| internal("status", &e))?;
-        let body = json!({"version": env!("CARGO_PKG_VERSION"), "time": call.now.to_string(), "queues": queue_rows(&queues), "ledger": ledger});
+        let server = json!({"version": env!("CARGO_PKG_VERSION"), "time": call.now.to_string()});
+        let body = json!({"server": server, "queues": queue_rows(&queues), "ledger": ledger_rows(&report)});
         Ok(Response::json(200, &body))
     }
 
@@ -325,6 +325,42 @@ fn queue_rows(queues: &[(String, Depth, Option<String>)]) -> Vec<Value> {
             })
         })
         .collect()
+}
+
+/// The report as rows: per type and in total, each sink by its name.
+fn ledger_rows(report: &Report) -> Value {
+    let row = |counts: &Counts| {
+        let mut row = json!({"received": counts.received, "accepted": counts.accepted, "rejected": counts.rejected});
+        for (sink, sums) in &counts.sinks {
+            row[sink.name()] = json!({
+                "stored": sums.stored, "quarantined": sums.quarantined, "duplicates": sums.duplicates, "in_flight": sums.in_flight,
+            });
+        }
+        row
+    };
+    let types: Vec<Value> = report
+        .types
+        .iter()
+        .map(|(event_type, counts)| {
+            let mut row = row(counts);
+            row["type"] = event_type.as_str().into();
+            row
+        })
+        .collect();
+    let checks: BTreeMap<&str, Value> = report
+        .checks
+        .iter()
+        .map(|(sink, c)| {
+            (sink.name(), json!({"in_flight": c.in_flight, "waiting": c.waiting, "adds_up": c.adds_up, "oldest_hour": c.oldest_hour}))
+        })
+        .collect();
+    let off: Vec<String> = report
+        .checks
+        .iter()
+        .filter(|(_, c)| c.adds_up == Some(false))
+        .map(|(sink, c)| format!("{}: {} in flight by the counters, {} by its queues", sink.name(), c.in_flight, c.waiting.unwrap_or_default()))
+        .collect();
+    json!({"types": types, "totals": row(&report.total), "checks": checks, "adds_up": report.adds_up, "note": off.join("; ")})
 }
 
 fn body<T: for<'de> Deserialize<'de>>(request: &Request) -> Result<T, Response> {

@@ -3,22 +3,20 @@
 //! Messages are unpacked one by one until their texts fill a slice; a slice becomes one group, or more where it touches more partitions,
 //! tables or counters than a group takes. One file holds the events of all batches of a group that fall into one partition of one table.
 
-use crate::groups::{Claim, Contents, Ended, Groups, MAX_BATCH_ID_BYTES, MAX_BATCHES, MAX_COUNTERS, MAX_FILES};
-use crate::groups::{Group, MAX_TABLES, RecordedFile, Wanted};
+use crate::groups::{Claim, Contents, Ended, Group, Groups, RecordedFile, Wanted};
+use crate::groups::{MAX_BATCHES, MAX_COUNTERS, MAX_FILES, MAX_TABLES};
+use crate::intake::{self, Counted, Read, Taken};
 use crate::item::{Item, Outcome};
 use crate::ledger::{self, Fate, Sink};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use crate::quarantine::{self, Quarantined};
 use bytes::Bytes;
 use futures::future::join_all;
-use serde_json::json;
 use sluice_domain::event::Event;
-use sluice_domain::identity::hex_id;
 use sluice_domain::lake::{self, EncodeError, EncodedFile, Encoder, MAX_PARTITIONS};
-use sluice_domain::message::{self, Header, MessageError, Unpacked};
-use sluice_domain::schema::{Partition, Registry, Schema, counted_as};
+use sluice_domain::message::{Header, MessageError};
+use sluice_domain::schema::{Partition, Registry, Schema};
 use sluice_domain::time::Timestamp;
-use sluice_ports::{ErrorKind, Message, Objects, PortError, PutMode, Queue, Table};
+use sluice_ports::{ErrorKind, Objects, PortError, PutMode, Queue, Table};
 use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -26,8 +24,7 @@ use std::time::Instant;
 
 /// Puts that are under way at the same time.
 const PUTS_AT_ONCE: usize = 16;
-/// Events up to this size stand in a quarantine message as they are; larger ones are compressed, since a queue takes 1 MiB.
-const PLAIN_QUARANTINE_BYTES: usize = 512 * 1024;
+const ORIGIN: &str = "convert";
 
 /// What the stage reaches the outside through.
 #[derive(Clone)]
@@ -66,31 +63,12 @@ pub struct Convert {
     groups: Groups,
 }
 
-/// A message whose events are unpacked, or why they cannot be.
-struct Taken {
-    item: usize,
-    header: Header,
-    publish: String,
-    unpacked: Result<Unpacked, MessageError>,
-}
-
 /// A message whose events are parsed.
 struct Parsed<'m> {
     taken: &'m Taken,
-    /// Position in the message and event.
-    events: Vec<(u32, Event<'m>)>,
-    /// What goes to quarantine: position (`None` for the whole message), text, and why.
-    unreadable: Vec<(Option<u32>, &'m str, MessageError)>,
-    /// Events by counter row.
-    counted: BTreeMap<String, Counted>,
+    read: Read<'m>,
     /// Table and partition number of its events.
     partitions: BTreeSet<(&'m str, i64)>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Counted {
-    stored: u64,
-    quarantined: u64,
 }
 
 /// The events of a group in one partition of one table.
@@ -110,9 +88,8 @@ struct Encoded {
 /// An event or message on its way to quarantine.
 struct Refused {
     message: usize,
-    id: String,
     counter: String,
-    body: String,
+    record: Quarantined,
 }
 
 impl Convert {
@@ -145,13 +122,13 @@ impl Convert {
             while next < items.len() && slice.len() < MAX_BATCHES && bytes < self.settings.slice_bytes {
                 let item = next;
                 next += 1;
-                match take(item, &items[item]) {
+                match Taken::new(item, &items[item]) {
                     Err(e) => outcomes[item] = Some(self.refuse_unknown(&items[item].body, &e, now).await),
                     Ok(taken) => match first.get(&taken.header.batch) {
                         Some(earlier) => again.push((item, *earlier, taken.header)),
                         None => {
                             first.insert(taken.header.batch.clone(), item);
-                            bytes += taken.unpacked.as_ref().map_or(0, |unpacked| unpacked.text().len());
+                            bytes += taken.text_bytes();
                             slice.push(taken);
                         }
                     },
@@ -209,21 +186,13 @@ impl Convert {
         }
     }
 
-    /// A body that does not even say which batch it is: there is nothing to count it by.
     async fn refuse_unknown(&self, body: &str, error: &MessageError, now: Timestamp) -> Outcome {
-        let id = hex_id(&[b"convert", body.as_bytes()]);
-        let body =
-            quarantine_body("convert", &id, error.code, &error.reason, "", &now.to_micros_text(), body.as_bytes());
-        match self.send_to_quarantine(vec![body]).await.pop() {
+        let record = intake::refuse_unknown(ORIGIN, body, error, now);
+        match quarantine::send_all(self.ports.quarantine.as_ref(), &[record]).await.pop() {
             Some(Ok(())) => Outcome::Done,
             Some(Err(e)) => retry(&e.to_string()),
             None => retry("the quarantine queue gave no answer"),
         }
-    }
-
-    async fn send_to_quarantine(&self, bodies: Vec<String>) -> Vec<Result<(), PortError>> {
-        let message = |body| Message { body, events: 1, ..Message::default() };
-        self.ports.quarantine.send(bodies.into_iter().map(message).collect()).await
     }
 
     async fn store_slice(&self, items: &[Item], slice: &[Taken], outcomes: &mut [Option<Outcome>], now: Timestamp) {
@@ -244,62 +213,23 @@ impl Convert {
     }
 
     fn parse<'m>(&'m self, taken: &'m Taken, item: &'m Item) -> Parsed<'m> {
-        let mut parsed = Parsed {
-            taken,
-            events: Vec::new(),
-            unreadable: Vec::new(),
-            counted: BTreeMap::new(),
-            partitions: BTreeSet::new(),
-        };
-        let events = match taken.unpacked.as_ref().map_err(Clone::clone).and_then(Unpacked::events) {
-            Ok(events) => events,
-            Err(e) => return whole_to_quarantine(parsed, item, e),
-        };
-        let received = taken.received();
-        let mut by_type: BTreeMap<String, u64> = BTreeMap::new();
-        for (position, event) in (0u32..).zip(events) {
-            match event {
-                Ok(event) => {
-                    let name = counted_as(&event.event_type);
-                    match by_type.get_mut(name) {
-                        Some(n) => *n += 1,
-                        None => {
-                            by_type.insert(name.to_owned(), 1);
-                        }
-                    }
-                    let schema = self.registry.resolve(&event.event_type);
-                    parsed.partitions.insert((&schema.table, partition_number(schema.partition, event.time)));
-                    parsed.events.push((position, event));
-                }
-                Err((text, e)) => parsed.unreadable.push((Some(position), text, e)),
-            }
+        let mut read = taken.read(&item.body);
+        let mut partitions = BTreeSet::new();
+        for (_, event) in &read.events {
+            let schema = self.registry.resolve(&event.event_type);
+            partitions.insert((schema.table.as_str(), partition_number(schema.partition, event.time)));
         }
-        // The type of an unreadable event is what the header counts beyond the readable ones.
-        let mut left = parsed.unreadable.len() as u64;
-        for (name, n) in &taken.header.types {
-            let missing = n.saturating_sub(by_type.get(name).copied().unwrap_or(0)).min(left);
-            if missing > 0 {
-                parsed.counted.entry(ledger::counter(received, name)).or_default().quarantined += missing;
-                left -= missing;
-            }
-        }
-        if left > 0 {
-            parsed.counted.entry(ledger::counter(received, "other")).or_default().quarantined += left;
-        }
-        for (name, n) in by_type {
-            parsed.counted.entry(ledger::counter(received, &name)).or_default().stored += n;
-        }
-        let tables: BTreeSet<&str> = parsed.partitions.iter().map(|(table, _)| *table).collect();
-        if tables.len() > MAX_TABLES || parsed.counted.len() > MAX_COUNTERS || parsed.partitions.len() > MAX_FILES {
+        let tables: BTreeSet<&str> = partitions.iter().map(|(table, _)| *table).collect();
+        if tables.len() > MAX_TABLES || partitions.len() > MAX_FILES {
             let reason = format!(
-                "a message touches {} tables, {} types and {} partitions; it may touch {MAX_TABLES}, {MAX_COUNTERS} and {MAX_FILES}",
+                "a message may touch {MAX_TABLES} tables and {MAX_FILES} partitions, this one touches {} and {}",
                 tables.len(),
-                parsed.counted.len(),
-                parsed.partitions.len()
+                partitions.len()
             );
-            return whole_to_quarantine(parsed, item, MessageError { code: "too_large", reason });
+            read = taken.refuse_all(&item.body, MessageError { code: "too_large", reason });
+            partitions.clear();
         }
-        parsed
+        Parsed { taken, read, partitions }
     }
 
     async fn store_group(&self, messages: Vec<Parsed<'_>>, outcomes: &mut [Option<Outcome>], now: Timestamp) {
@@ -342,7 +272,11 @@ impl Convert {
     async fn store_held(&self, group: &Group, mut held: Vec<Parsed<'_>>, now: Timestamp) -> Vec<Outcome> {
         let mut failed: Vec<Option<String>> = vec![None; held.len()];
         let mut buckets = self.fill_buckets(&mut held);
-        let refused: Vec<Refused> = held.iter().enumerate().flat_map(|(i, m)| m.refused(i)).collect();
+        let unreadable = held.iter().enumerate().flat_map(|(i, m)| {
+            let records = m.taken.unreadable(ORIGIN, &m.read);
+            records.into_iter().map(move |record| Refused { message: i, counter: String::new(), record })
+        });
+        let refused: Vec<Refused> = unreadable.collect();
         let mut sent: BTreeSet<String> = BTreeSet::new();
         // A message that cannot be encoded, or whose leftovers cannot be kept, leaves the group; its neighbours stay.
         loop {
@@ -371,16 +305,17 @@ impl Convert {
             let open: Vec<&Refused> = refused
                 .iter()
                 .chain(misfits)
-                .filter(|r| failed[r.message].is_none() && !sent.contains(&r.id))
+                .filter(|r| failed[r.message].is_none() && !sent.contains(&r.record.id))
                 .collect();
             if open.is_empty() {
                 break;
             }
-            let results = self.send_to_quarantine(open.iter().map(|r| r.body.clone()).collect()).await;
+            let records: Vec<Quarantined> = open.iter().map(|r| r.record.clone()).collect();
+            let results = quarantine::send_all(self.ports.quarantine.as_ref(), &records).await;
             for (refused, result) in open.iter().zip(results) {
                 match result {
                     Ok(()) => {
-                        sent.insert(refused.id.clone());
+                        sent.insert(refused.record.id.clone());
                     }
                     Err(e) => failed[refused.message] = Some(e.to_string()),
                 }
@@ -401,7 +336,7 @@ impl Convert {
         let mut places: HashMap<(&str, i64), usize> = HashMap::new();
         let mut buckets: Vec<Bucket<'r, 'm>> = Vec::new();
         for (i, message) in held.iter_mut().enumerate() {
-            for (position, event) in std::mem::take(&mut message.events) {
+            for (position, event) in std::mem::take(&mut message.read.events) {
                 let schema = self.registry.resolve(&event.event_type);
                 let number = partition_number(schema.partition, event.time);
                 let place = *places.entry((&schema.table, number)).or_insert_with(|| {
@@ -423,11 +358,10 @@ impl Convert {
             let mut text = String::new();
             event.write(&mut text);
             let taken = held[*message].taken;
-            let (id, received) = (refused_id(&taken.header, Some(*position)), &taken.header.received);
-            let counter = ledger::counter(taken.received(), &event.event_type);
-            let (reason, pointer) = (&misfit.reason, &misfit.pointer);
-            let body = quarantine_body("convert", &id, "schema", reason, pointer, received, text.as_bytes());
-            Some(Refused { message: *message, id, counter, body })
+            let mut record = taken.refuse(ORIGIN, Some(*position), "schema", &misfit.reason, &text);
+            record.pointer = misfit.pointer;
+            let counter = ledger::counter(taken.received, &event.event_type);
+            Some(Refused { message: *message, counter, record })
         });
         Ok(Encoded { file, misfits: misfits.collect() })
     }
@@ -444,7 +378,7 @@ impl Convert {
         let mut counted: BTreeMap<&str, Counted> = BTreeMap::new();
         for (message, _) in held.iter().zip(failed).filter(|(_, failed)| failed.is_none()) {
             contents.batches.push(message.taken.header.batch.clone());
-            for (counter, n) in &message.counted {
+            for (counter, n) in &message.read.counted {
                 let sum = counted.entry(counter).or_default();
                 sum.stored += n.stored;
                 sum.quarantined += n.quarantined;
@@ -548,7 +482,7 @@ impl<'m> Room<'m> {
                 usize::from(self.partitions.get(table).is_none_or(|there| !there.contains(number)));
         }
         let tables = new.keys().filter(|table| !self.partitions.contains_key(*table)).count();
-        let counters = parsed.counted.keys().filter(|counter| !self.counters.contains(*counter)).count();
+        let counters = parsed.read.counted.keys().filter(|counter| !self.counters.contains(*counter)).count();
         self.batches < MAX_BATCHES
             && self.partitions.len() + tables <= MAX_TABLES
             && self.counters.len() + counters <= MAX_COUNTERS
@@ -567,29 +501,7 @@ impl<'m> Room<'m> {
                 }
             }
         }
-        self.counters.extend(parsed.counted.keys().cloned());
-    }
-}
-
-impl Taken {
-    fn received(&self) -> Timestamp {
-        Timestamp::parse_rfc3339(&self.header.received).unwrap_or_default()
-    }
-}
-
-impl Parsed<'_> {
-    fn refused(&self, message: usize) -> Vec<Refused> {
-        let header = &self.taken.header;
-        let each = self.unreadable.iter().map(|(position, text, e)| {
-            let id = refused_id(header, *position);
-            Refused {
-                message,
-                counter: String::new(),
-                body: quarantine_body("convert", &id, e.code, &e.reason, "", &header.received, text.as_bytes()),
-                id,
-            }
-        });
-        each.collect()
+        self.counters.extend(parsed.read.counted.keys().cloned());
     }
 }
 
@@ -630,29 +542,6 @@ impl<'r, 'm> Bucket<'r, 'm> {
     }
 }
 
-fn take(item: usize, from: &Item) -> Result<Taken, MessageError> {
-    let header = message::read_header(&from.body)?;
-    if !(1..=MAX_BATCH_ID_BYTES).contains(&header.batch.len()) {
-        let reason = format!("`batch` has {} bytes, allowed are 1 to {MAX_BATCH_ID_BYTES}", header.batch.len());
-        return Err(MessageError { code: "malformed_message", reason });
-    }
-    let publish = ledger::publish_of(&header, &from.id).to_owned();
-    Ok(Taken { item, publish, unpacked: message::unpack(&from.body), header })
-}
-
-/// The whole message goes to quarantine, and its batch is stored as one of which every event is there.
-fn whole_to_quarantine<'m>(mut parsed: Parsed<'m>, item: &'m Item, error: MessageError) -> Parsed<'m> {
-    let received = parsed.taken.received();
-    parsed.events.clear();
-    parsed.partitions.clear();
-    parsed.unreadable = vec![(None, &item.body, error)];
-    parsed.counted.clear();
-    for (name, n) in parsed.taken.header.types.iter().take(MAX_COUNTERS) {
-        parsed.counted.entry(ledger::counter(received, name)).or_default().quarantined += n;
-    }
-    parsed
-}
-
 fn partition_number(partition: Partition, time: Timestamp) -> i64 {
     match partition {
         Partition::Hour => time.epoch_hour(),
@@ -663,33 +552,6 @@ fn partition_number(partition: Partition, time: Timestamp) -> i64 {
             year * 12 + month
         }
     }
-}
-
-fn refused_id(header: &Header, position: Option<u32>) -> String {
-    let position = position.map_or_else(|| "all".to_owned(), |n| n.to_string());
-    hex_id(&[b"convert", header.batch.as_bytes(), position.as_bytes()])
-}
-
-/// The body of a message to the quarantine queue. `bytes` are the event's or the message's own text; large ones are compressed, and then
-/// `encoding` says `zstd`.
-pub(crate) fn quarantine_body(
-    origin: &str,
-    id: &str,
-    code: &str,
-    reason: &str,
-    pointer: &str,
-    received: &str,
-    bytes: &[u8],
-) -> String {
-    let mut body = json!({
-        "v": 1, "code": code, "reason": reason, "pointer": pointer, "origin": origin, "key": "", "received": received, "id": id,
-    });
-    let packed = if bytes.len() > PLAIN_QUARANTINE_BYTES { zstd::bulk::compress(bytes, 1).ok() } else { None };
-    if packed.is_some() {
-        body["encoding"] = json!("zstd");
-    }
-    body["bytes"] = json!(STANDARD.encode(packed.as_deref().unwrap_or(bytes)));
-    body.to_string()
 }
 
 fn retry(why: &str) -> Outcome {

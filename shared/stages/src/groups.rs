@@ -115,7 +115,8 @@ pub async fn recorded_tables(table: &dyn Table) -> Result<Vec<String>, PortError
     Ok(all(table, "table").await?.into_iter().map(|item| item.key.sort).collect())
 }
 
-async fn all(table: &dyn Table, partition: &str) -> Result<Vec<Item>, PortError> {
+/// All items of a partition, page by page.
+pub(crate) async fn all(table: &dyn Table, partition: &str) -> Result<Vec<Item>, PortError> {
     let mut items: Vec<Item> = Vec::new();
     let mut after = None;
     loop {

@@ -3,18 +3,21 @@
 //! received = accepted + rejected, and for each sink accepted = stored + quarantined + duplicates + in flight. `accepted` is counted with
 //! the publish, by the producer; a sink's counts are written in the same transaction as what they count.
 
-use crate::groups::KEEP_US;
-use serde_json::json;
+use crate::groups::{KEEP_US, all};
+use serde::Serialize;
+use serde_json::{Value, json};
 use sluice_domain::message::Header;
 use sluice_domain::schema::counted_as;
 use sluice_domain::time::{SECOND_US, Timestamp};
 use sluice_ports::{Condition, ErrorKind, Key, PortError, Table, Tally, Write};
+use std::collections::BTreeMap;
 
 /// Partition of the table that holds the counters (see [`Tally`]).
 pub const PARTITION: &str = "counter";
 
 /// Where accepted events end up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Sink {
     /// Parquet files of committed groups.
     Lake,
@@ -95,6 +98,127 @@ pub fn sink_write(counter: &str, fields: &[(Sink, Fate, u64)]) -> Write {
     }
 }
 
+/// What the counters say, all hours together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Over all types.
+    pub total: Counts,
+    /// By type; events whose type is not of our form are `other`.
+    pub types: BTreeMap<String, Counts>,
+    /// Whether what waits before each sink is what the counters say; by sink.
+    pub checks: BTreeMap<Sink, Check>,
+    /// Whether every check that can be made holds. Only a pipeline at rest adds up exactly: what is stored and not yet acknowledged still
+    /// waits in its queue.
+    pub adds_up: bool,
+}
+
+/// Events by what became of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Accepted and rejected.
+    pub received: i64,
+    /// Published.
+    pub accepted: i64,
+    /// Refused at the door.
+    pub rejected: i64,
+    /// By sink.
+    pub sinks: BTreeMap<Sink, SinkCounts>,
+}
+
+/// What a sink made of the accepted events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct SinkCounts {
+    /// There.
+    pub stored: i64,
+    /// In quarantine.
+    pub quarantined: i64,
+    /// There already.
+    pub duplicates: i64,
+    /// Neither: accepted − stored − quarantined − duplicates. Below zero, something was counted twice.
+    pub in_flight: i64,
+}
+
+/// What is in flight to a sink by the counters, and by its queues.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// By the counters.
+    pub in_flight: i64,
+    /// In its queue and dead-letter queue, where they can tell.
+    pub waiting: Option<u64>,
+    /// Whether the two are equal; `None` where the queues cannot tell.
+    pub adds_up: Option<bool>,
+    /// The earliest hour of receive time (`YYYY-MM-DDTHH`) from which something is in flight or counted twice.
+    pub oldest_hour: Option<String>,
+}
+
+/// Sums the counters up. `waiting` names the sinks that are in use, with the events in each one's queue and dead-letter queue where those
+/// can tell; it should be read before the counters.
+pub async fn report(table: &dyn Table, waiting: &BTreeMap<Sink, Option<u64>>) -> Result<Report, PortError> {
+    let mut report = Report::default();
+    let mut oldest: BTreeMap<Sink, String> = BTreeMap::new();
+    report.total.sinks = waiting.keys().map(|sink| (*sink, SinkCounts::default())).collect();
+    for row in all(table, PARTITION).await? {
+        // The partition holds other counters too; those of the ledger are `hour#type`.
+        let Some((hour, event_type)) = row.key.sort.split_once('#').filter(|(hour, _)| is_hour(hour)) else { continue };
+        let counts = Counts::read(&row.value, waiting.keys());
+        for (sink, n) in &counts.sinks {
+            if n.in_flight != 0 && oldest.get(sink).is_none_or(|oldest| hour < oldest.as_str()) {
+                oldest.insert(*sink, hour.to_owned());
+            }
+        }
+        report.total.add(&counts);
+        match report.types.get_mut(event_type) {
+            Some(sum) => sum.add(&counts),
+            None => _ = report.types.insert(event_type.to_owned(), counts),
+        }
+    }
+    report.adds_up(waiting, &oldest);
+    Ok(report)
+}
+
+impl Report {
+    fn adds_up(&mut self, waiting: &BTreeMap<Sink, Option<u64>>, oldest: &BTreeMap<Sink, String>) {
+        for (sink, waiting) in waiting {
+            let in_flight = self.total.sinks.get(sink).map_or(0, |n| n.in_flight);
+            let adds_up = waiting.map(|n| i64::try_from(n) == Ok(in_flight));
+            let oldest_hour = oldest.get(sink).cloned();
+            self.checks.insert(*sink, Check { in_flight, waiting: *waiting, adds_up, oldest_hour });
+        }
+        self.adds_up = self.checks.values().all(|check| check.adds_up != Some(false) && check.in_flight >= 0);
+    }
+}
+
+impl Counts {
+    fn read<'s>(row: &Value, sinks: impl Iterator<Item = &'s Sink>) -> Self {
+        let number = |field: &str| row.get(field).and_then(Value::as_i64).unwrap_or(0);
+        let (accepted, rejected) = (number("accepted"), number("rejected"));
+        let sinks = sinks.map(|sink| {
+            let [stored, quarantined, duplicates] =
+                [Fate::Stored, Fate::Quarantined, Fate::Duplicate].map(|fate| number(&field(*sink, fate)));
+            let in_flight = accepted - stored - quarantined - duplicates;
+            (*sink, SinkCounts { stored, quarantined, duplicates, in_flight })
+        });
+        Self { received: accepted + rejected, accepted, rejected, sinks: sinks.collect() }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.accepted += other.accepted;
+        self.rejected += other.rejected;
+        for (sink, n) in &other.sinks {
+            let sum = self.sinks.entry(*sink).or_default();
+            sum.stored += n.stored;
+            sum.quarantined += n.quarantined;
+            sum.duplicates += n.duplicates;
+            sum.in_flight += n.in_flight;
+        }
+    }
+}
+
+fn is_hour(text: &str) -> bool {
+    text.len() == 13 && text.as_bytes()[10] == b'T'
+}
+
 /// Which publish a message is: what its header says, else the queue's id of the message.
 pub fn publish_of<'a>(header: &'a Header, message_id: &'a str) -> &'a str {
     header.publish.as_deref().filter(|publish| (1..=64).contains(&publish.len())).unwrap_or(message_id)
@@ -126,5 +250,96 @@ pub async fn count_duplicate(
             if table.get(&[marker]).await?.iter().any(Option::is_some) { Ok(()) } else { Err(e) }
         }
         result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sluice_testkit::memory::MemoryTable;
+
+    fn hour(text: &str) -> Timestamp {
+        Timestamp::parse_rfc3339(text).unwrap()
+    }
+
+    async fn add(table: &MemoryTable, tally: Tally) {
+        let key = Key::new(PARTITION, tally.counter);
+        table.write(vec![Write::Add { key, deltas: vec![(tally.field, tally.by)], expires_at: None }]).await.unwrap();
+    }
+
+    async fn sink(table: &MemoryTable, received: Timestamp, name: &str, fields: &[(Sink, Fate, u64)]) {
+        table.write(vec![sink_write(&counter(received, name), fields)]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_report_sums_types_and_hours_and_says_what_is_in_flight() {
+        let table = MemoryTable::new();
+        let (early, late) = (hour("2026-11-21T10:59:59Z"), hour("2026-11-21T11:00:00Z"));
+        add(&table, accepted(early, "web.event", 5)).await;
+        add(&table, accepted(late, "web.event", 4)).await;
+        add(&table, accepted(late, "Some Thing", 2)).await;
+        add(&table, rejected(late, "web.event", 3)).await;
+        sink(&table, early, "web.event", &[(Sink::Lake, Fate::Stored, 3), (Sink::Lake, Fate::Quarantined, 2)]).await;
+        sink(&table, late, "web.event", &[(Sink::Lake, Fate::Stored, 1), (Sink::Lake, Fate::Duplicate, 1)]).await;
+        add(&table, Tally { counter: "probe".into(), field: "accepted".into(), by: 99 }).await;
+        let waiting = BTreeMap::from([(Sink::Lake, Some(4)), (Sink::Search, None)]);
+        let report = report(&table, &waiting).await.unwrap();
+        assert_eq!((report.total.received, report.total.accepted, report.total.rejected), (14, 11, 3));
+        let web = &report.types["web.event"];
+        assert_eq!(web.sinks[&Sink::Lake], SinkCounts { stored: 4, quarantined: 2, duplicates: 1, in_flight: 2 });
+        assert_eq!(report.types["other"].sinks[&Sink::Lake].in_flight, 2);
+        let check = &report.checks[&Sink::Lake];
+        assert_eq!(
+            (check.in_flight, check.adds_up, check.oldest_hour.as_deref()),
+            (4, Some(true), Some("2026-11-21T11"))
+        );
+        assert_eq!(report.checks[&Sink::Search].adds_up, None);
+        assert!(report.adds_up && !report.total.sinks.contains_key(&Sink::Detect));
+        let text = serde_json::to_string(&report).unwrap();
+        assert!(text.contains(r#""lake":{"stored":4,"quarantined":2,"duplicates":1,"in_flight":4}"#), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_is_lost_or_counted_twice_does_not_add_up() {
+        for (stored, waiting) in [(3, 1), (6, 0)] {
+            let table = MemoryTable::new();
+            add(&table, accepted(hour("2026-11-21T10:00:00Z"), "web.event", 5)).await;
+            sink(&table, hour("2026-11-21T10:00:00Z"), "web.event", &[(Sink::Lake, Fate::Stored, stored)]).await;
+            assert!(!report(&table, &BTreeMap::from([(Sink::Lake, Some(waiting))])).await.unwrap().adds_up);
+        }
+    }
+
+    #[tokio::test]
+    async fn more_counters_than_a_page_are_summed() {
+        let table = MemoryTable::new();
+        for i in 0..1_100 {
+            add(&table, accepted(hour("2026-11-21T10:00:00Z"), &format!("a.t{i}"), 1)).await;
+        }
+        let report = report(&table, &BTreeMap::new()).await.unwrap();
+        assert_eq!((report.total.accepted, report.types.len()), (1_100, 1_100));
+    }
+
+    #[tokio::test]
+    async fn a_duplicate_is_counted_once_per_publish_even_when_the_reply_is_lost() {
+        use sluice_testkit::fault::{Fault, Faulty};
+        let table = Faulty::new(MemoryTable::new());
+        let header = Header {
+            v: 1,
+            batch: "b".into(),
+            publish: None,
+            received: "2026-11-21T10:00:00Z".into(),
+            clientip: None,
+            useragent: None,
+            areas: vec!["web".into()],
+            count: 2,
+            types: BTreeMap::from([("web.event".into(), 2)]),
+        };
+        let now = hour("2026-11-21T10:00:00Z");
+        table.script("table.write", [Fault::Before(ErrorKind::Unavailable), Fault::After]);
+        assert!(count_duplicate(&table, Sink::Search, &header, "p2", now).await.is_err());
+        for publish in ["p2", "p2", "p3"] {
+            count_duplicate(&table, Sink::Search, &header, publish, now).await.unwrap();
+        }
+        assert_eq!(table.inner().value(PARTITION, "2026-11-21T10#web.event").unwrap()["search_duplicates"], 4);
     }
 }

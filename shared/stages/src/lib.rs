@@ -12,6 +12,7 @@ pub mod groups;
 pub mod http;
 pub mod index;
 pub mod ingest;
+mod intake;
 pub mod item;
 pub mod ledger;
 pub mod notify;

@@ -58,6 +58,9 @@ impl SqliteQueue {
 
     async fn receive_now(&self, limit: usize) -> Result<Received, PortError> {
         let at = self.at;
+        if self.shared.is_empty(at) && self.shared.is_open() {
+            return Ok(Received { deliveries: Vec::new(), next_visible_ms: None });
+        }
         let receive = move |store: &mut Store| messages::receive(store, at, limit);
         let undo = move |store: &mut Store, unheard: Received| {
             unheard.deliveries.iter().try_for_each(|delivery| messages::take_back(store, at, delivery))

@@ -2,7 +2,7 @@
 
 use super::*;
 use serde_json::json;
-use sluice_ports::{Condition, Delivery, Key, Message, Receipt, Settlement, Tally, Write};
+use sluice_ports::{Condition, Delivery, Depth, Key, Message, Receipt, Settlement, Tally, Write};
 use sluice_testkit::clock::FakeClock;
 use std::sync::mpsc;
 use std::task::Poll;
@@ -168,6 +168,8 @@ async fn a_full_disk_refuses_and_harms_nothing() {
     for _ in 0..3 {
         assert_eq!(send(&queue, &large).await.unwrap_err().kind, ErrorKind::Full);
     }
+    let results = queue.send(vec![message("fits"), message(&large)]).await;
+    assert!(results.iter().all(Result::is_err), "what shares a call with it is not half done: {results:?}");
     let tallied = Message { tally: vec![Tally { counter: "c".into(), field: "n".into(), by: 1 }], ..message(&large) };
     let error = state.topic("Events").unwrap().publish(vec![tallied]).await.pop().unwrap().unwrap_err();
     assert!(error.is_transient(), "{error}");
@@ -186,12 +188,14 @@ async fn a_folder_that_turned_read_only_refuses_and_recovers() {
     let state = fixture.open();
     let queue = state.queue("Convert").unwrap();
     let write = |store: &mut Store| {
+        messages::accept(store, &[0], &message("a moment earlier"))?;
         store.conn.pragma_update(None, "query_only", true)?;
         let refused = messages::accept(store, &[0], &message("a"));
         store.conn.pragma_update(None, "query_only", false)?;
         refused
     };
     assert_eq!(state.shared.submit("test.write", write).await.unwrap_err().kind, ErrorKind::Full);
+    assert_eq!(queue.depth().await.unwrap(), Depth { events: Some(0), bytes: Some(0), ..Depth::default() });
     send(&queue, "b").await.unwrap();
     assert_eq!(receive(&queue).await.len(), 1);
 }

@@ -22,8 +22,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// How much may be written before the log is copied back into the database. Most pages are overwritten by then, so a longer log means
 /// less copying and a slower start after a crash.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
-/// Reading connections that are kept.
-const MAX_IDLE_READERS: usize = 4;
+/// Reads side by side, each on a connection of its own; more callers wait.
+const MAX_READERS: usize = 4;
+/// How often a full disk makes the writer try to get by with less.
+const RELIEF_EVERY: Duration = Duration::from_secs(1);
 
 type Answer = Box<dyn FnOnce(Option<&Failure>) -> Option<Job> + Send>;
 
@@ -42,6 +44,7 @@ pub(super) struct Shared {
     jobs: Mutex<Option<Sender<Job>>>,
     waiting: Arc<Semaphore>,
     readers: Mutex<Vec<Connection>>,
+    reading: Semaphore,
 }
 
 impl Shared {
@@ -55,12 +58,22 @@ impl Shared {
             jobs: Mutex::new(None),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             readers: Mutex::new(Vec::new()),
+            reading: Semaphore::new(MAX_READERS),
         }
     }
 
     /// What lies in each queue as of the last commit.
     pub(super) fn totals(&self) -> Vec<Totals> {
         lock(&self.totals).clone()
+    }
+
+    /// Whether nothing lies in this queue as of the last commit.
+    pub(super) fn is_empty(&self, queue: usize) -> bool {
+        lock(&self.totals)[queue].messages == 0
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        lock(&self.jobs).is_some()
     }
 
     pub(super) fn close(&self) {
@@ -104,6 +117,8 @@ impl Shared {
         operation: &'static str,
         read: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, PortError> {
+        // Never closed, so it is always granted in the end.
+        let _turn = self.reading.acquire().await;
         let shared = self.clone();
         let done = tokio::task::spawn_blocking(move || shared.read_now(read)).await;
         let outcome = done.map_err(|error| {
@@ -113,7 +128,7 @@ impl Shared {
     }
 
     fn read_now<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Failure>) -> Result<T, Failure> {
-        if lock(&self.jobs).is_none() {
+        if !self.is_open() {
             return Err(Failure::closed());
         }
         let kept = lock(&self.readers).pop();
@@ -122,7 +137,7 @@ impl Shared {
         let outcome = read(&snapshot);
         drop(snapshot);
         let mut readers = lock(&self.readers);
-        if readers.len() < MAX_IDLE_READERS && lock(&self.jobs).is_some() {
+        if self.is_open() {
             readers.push(conn);
         }
         outcome
@@ -169,6 +184,7 @@ pub(super) struct Store {
     pub(super) logged_bytes: u64,
     /// Why the open transaction is lost, if it is. Nothing may run then: each statement would commit by itself.
     broken: Option<Failure>,
+    relieved: Instant,
     /// Transactions so far.
     #[cfg(test)]
     pub(super) transactions: u64,
@@ -188,6 +204,7 @@ impl Store {
             max_backlog_bytes,
             logged_bytes: 0,
             broken: None,
+            relieved: Instant::now(),
             #[cfg(test)]
             transactions: 0,
             next_ticket,
@@ -245,6 +262,13 @@ impl Store {
             self.totals = self.shared.totals();
         } else {
             lock(&self.shared.totals).clone_from(&self.totals);
+        }
+        if failure.as_ref().is_some_and(|failure| failure.kind == ErrorKind::Full)
+            && self.relieved.elapsed() >= RELIEF_EVERY
+        {
+            // With the log copied back its file is used from the start again, so consumers may empty queues although it cannot grow.
+            self.checkpoint();
+            self.relieved = Instant::now();
         }
         let further = answers.into_iter().filter_map(|answer| answer(failure.as_ref())).collect();
         if failure.is_none() {

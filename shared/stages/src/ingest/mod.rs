@@ -294,19 +294,24 @@ impl Ingest {
             max_age_days: key.max_age_days,
             registry: &self.registry,
         };
-        let mut judged = Judged::default();
+        let mut judge = Judge { key, context, ids: &ids, judged: Judged::default() };
         if let Form::Binary(content) = form {
             let text = form::binary(request, content, body)?;
-            judge_event(0, text.as_bytes(), Cow::Owned(text.clone().into_bytes()), 0, key, &context, &ids, &mut judged);
+            judge.text(0, text.as_bytes(), Cow::Owned(text.clone().into_bytes()), 0);
+        } else if let Some(nodes) = form::parse_array(&form, body, self.settings.max_events_per_request) {
+            judge.expect(nodes.len());
+            for (index, node) in nodes.into_iter().enumerate() {
+                judge.node(index, node.raw.len(), Cow::Borrowed(node.raw.as_bytes()), node);
+            }
         } else {
             let events = form::split(&form, body, self.settings.max_events_per_request)?;
-            judged.entries.reserve(events.len());
-            judged.accepted.reserve(events.len());
+            judge.expect(events.len());
             for (index, event) in events.into_iter().enumerate() {
                 let offset = event.as_ptr() as usize - body.as_ptr() as usize;
-                judge_event(index, event, Cow::Borrowed(event), offset, key, &context, &ids, &mut judged);
+                judge.text(index, event, Cow::Borrowed(event), offset);
             }
         }
+        let mut judged = judge.judged;
         let shared = Shared {
             received: now,
             client_ip: self.settings.client_ip.keep(&request.client_ip).map(Cow::Owned),
@@ -423,6 +428,12 @@ impl Ingest {
         }
         let wanted = rejections.iter().filter(|r| !r.is_forbidden()).count();
         let granted = self.allowance.take(&key.id, self.settings.quarantine_per_key_hour, wanted, now);
+        // The same bytes sent twice are two rejections, so their ids are new ones, like those of anonymous events. Without random bytes
+        // the receive time has to do.
+        let mut nonce = [0; 16];
+        if access::random("ingest.keep", &mut nonce).is_err() {
+            nonce[..8].copy_from_slice(&now.micros().to_le_bytes());
+        }
         let mut messages = Vec::with_capacity(granted + 1);
         let mut only_counted: BTreeMap<&str, u64> = BTreeMap::new();
         for rejection in rejections {
@@ -432,13 +443,7 @@ impl Ingest {
                 *only_counted.entry(name).or_default() += 1;
                 continue;
             }
-            // The receive time is part of the cause: the same bytes sent twice are two rejections.
-            let cause: [&[u8]; 4] = [
-                key.id.as_bytes(),
-                &now.micros().to_le_bytes(),
-                &(rejection.index as u64).to_le_bytes(),
-                &rejection.bytes,
-            ];
+            let cause: [&[u8]; 3] = [key.id.as_bytes(), &nonce, &(rejection.index as u64).to_le_bytes()];
             let bytes = rejection.bytes.to_vec();
             let record = Quarantined {
                 pointer: rejection.pointer.clone(),
@@ -459,21 +464,74 @@ impl Ingest {
     }
 }
 
-/// Judges one event: into `judged` as accepted or as rejected. `offset` is where its text begins in the body, `bytes` what is kept of it
-/// when it is rejected.
-#[allow(clippy::too_many_arguments, reason = "one call per event on the hot path, two callers")]
-fn judge_event<'b>(
-    index: usize,
-    text: &[u8],
-    bytes: Cow<'b, [u8]>,
-    offset: usize,
-    key: &KeyRecord,
-    context: &Acceptance<'_>,
-    ids: &Ids<'_>,
-    judged: &mut Judged<'b>,
-) {
-    let reject = |judged: &mut Judged<'b>, bytes, code, pointer: &str, reason: &str, event_type: &str| {
-        judged.rejections.push(Rejection {
+/// Judges the events of one request, in order.
+struct Judge<'r, 'b> {
+    key: &'r KeyRecord,
+    context: Acceptance<'r>,
+    ids: &'r Ids<'r>,
+    judged: Judged<'b>,
+}
+
+impl<'b> Judge<'_, 'b> {
+    fn expect(&mut self, events: usize) {
+        self.judged.entries.reserve(events);
+        self.judged.accepted.reserve(events);
+    }
+
+    /// Judges the text of an event, which begins at `offset` of the body; `bytes` is what is kept of it when it is rejected.
+    fn text(&mut self, index: usize, text: &[u8], bytes: Cow<'b, [u8]>, offset: usize) {
+        match json::parse(text) {
+            Ok(node) => self.node(index, node.raw.len(), bytes, node),
+            Err(error) => {
+                let hint = match error.kind {
+                    JsonErrorKind::TrailingText => "; one event per line is `application/x-ndjson`",
+                    _ => "",
+                };
+                let reason = format!("{} at byte {}{hint}", error.kind, offset + error.offset);
+                self.reject(index, bytes, error.kind.code(), &error.pointer, &reason, "");
+            }
+        }
+    }
+
+    /// Judges an event of which `sent_bytes` were sent.
+    fn node(&mut self, index: usize, sent_bytes: usize, bytes: Cow<'b, [u8]>, node: Node<'_>) {
+        let named = Named::of(&node);
+        let event_type = named.event_type.unwrap_or_default().to_owned();
+        if let Err((code, pointer, reason)) = may_write(self.key, &named) {
+            return self.reject(index, bytes, code, pointer, reason, &event_type);
+        }
+        let identities = &mut self.judged.identities;
+        let from = identities.len();
+        push_part(identities, &(index as u64).to_le_bytes());
+        push_part(identities, named.id.unwrap_or_default().as_bytes());
+        push_part(identities, named.source.or(self.context.default_source).unwrap_or_default().as_bytes());
+        push_part(identities, named.time.unwrap_or_default().as_bytes());
+        let identity = from..identities.len();
+        let has_id = named.id.is_some();
+        match Event::accept(node, &self.context, || self.ids.event(index)) {
+            Ok((event, clock)) => {
+                let mut text = String::with_capacity(sent_bytes + 160);
+                event.write(&mut text);
+                self.judged.entries.push(Entry { event_type, text, sent_bytes });
+                self.judged.accepted.push(Accepted { index, bytes, has_id, clock, identity });
+            }
+            Err(violation) => {
+                self.judged.identities.truncate(from);
+                self.reject(index, bytes, violation.code, &violation.pointer, &violation.reason, &event_type);
+            }
+        }
+    }
+
+    fn reject(
+        &mut self,
+        index: usize,
+        bytes: Cow<'b, [u8]>,
+        code: &'static str,
+        pointer: &str,
+        reason: &str,
+        event_type: &str,
+    ) {
+        self.judged.rejections.push(Rejection {
             index,
             pointer: clip(pointer).to_owned(),
             code,
@@ -481,42 +539,6 @@ fn judge_event<'b>(
             event_type: counted_as(event_type).to_owned(),
             bytes,
         });
-    };
-    let node = match json::parse(text) {
-        Ok(node) => node,
-        Err(error) => {
-            let hint = match error.kind {
-                JsonErrorKind::TrailingText => "; one event per line is `application/x-ndjson`",
-                _ => "",
-            };
-            let reason = format!("{} at byte {}{hint}", error.kind, offset + error.offset);
-            return reject(judged, bytes, error.kind.code(), &error.pointer, &reason, "");
-        }
-    };
-    let named = Named::of(&node);
-    let event_type = named.event_type.unwrap_or_default().to_owned();
-    let from = judged.identities.len();
-    if let Err((code, pointer, reason)) = may_write(key, &named) {
-        return reject(judged, bytes, code, pointer, reason, &event_type);
-    }
-    for part in [(index as u64).to_le_bytes().as_slice(), named.id.unwrap_or_default().as_bytes()] {
-        push_part(&mut judged.identities, part);
-    }
-    push_part(&mut judged.identities, named.source.or(context.default_source).unwrap_or_default().as_bytes());
-    push_part(&mut judged.identities, named.time.unwrap_or_default().as_bytes());
-    let has_id = named.id.is_some();
-    match Event::accept(node, context, || ids.event(index)) {
-        Ok((event, clock)) => {
-            let mut out = String::with_capacity(text.len() + 160);
-            event.write(&mut out);
-            judged.entries.push(Entry { event_type, text: out, sent_bytes: text.len() });
-            let identity = from..judged.identities.len();
-            judged.accepted.push(Accepted { index, bytes, has_id, clock, identity });
-        }
-        Err(violation) => {
-            judged.identities.truncate(from);
-            reject(judged, bytes, violation.code, &violation.pointer, &violation.reason, &event_type);
-        }
     }
 }
 
