@@ -71,6 +71,8 @@ fn the_link_stays_inside_its_attribute() {
     };
     let alert = Alert::new(&rule, &trade, rule.fires(&trade).unwrap(), trade.time);
     let html = alert.mail("https://x/\" onclick=\"y").html;
+    let without = alert.mail("");
+    assert!(!without.html.contains("<a ") && !without.text.contains("rules/"), "{without:?}");
     assert!(html.contains(r#"<a href="https://x/&quot; onclick=&quot;y/rules/r-1">"#), "{html}");
 }
 
