@@ -1,4 +1,5 @@
 //! The mail of an alert, compared with the texts in `tests/alert_mail/`.
+#![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
 use sluice_domain::alert::{Alert, MailText, Rule, Trade};
 use sluice_domain::schema::decimal;
