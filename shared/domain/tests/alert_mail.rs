@@ -1,4 +1,5 @@
 //! The mail of an alert, compared with the texts in `tests/alert_mail/`.
+#![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
 use sluice_domain::alert::{Alert, MailText, Rule, Trade};
 use sluice_domain::schema::decimal;
@@ -71,6 +72,8 @@ fn the_link_stays_inside_its_attribute() {
     };
     let alert = Alert::new(&rule, &trade, rule.fires(&trade).unwrap(), trade.time);
     let html = alert.mail("https://x/\" onclick=\"y").html;
+    let without = alert.mail("");
+    assert!(!without.html.contains("<a ") && !without.text.contains("rules/"), "{without:?}");
     assert!(html.contains(r#"<a href="https://x/&quot; onclick=&quot;y/rules/r-1">"#), "{html}");
 }
 

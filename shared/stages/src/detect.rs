@@ -1,1 +1,716 @@
-//! (to come)
+//! Detect: looks at events with the alert rules, and decides what is told.
+//!
+//! What a batch leads to is decided once. Its **plan** (`("plan", batch id)`) is written if there is none, and that is the commit point:
+//! whoever comes later, by redelivery or at the same time, goes on with the plan that is there, whatever the rules say by then. A plan
+//! with alerts is open until each of them is
+//!
+//! 1. decided: its row `("alert", alert id)` names the batch that caused it, and the first batch wins. The id is made of rule, symbol,
+//!    direction and window, so a row that names another batch means that this was told already;
+//! 2. published, always as the same event in the same batch, so that a repetition is stored once.
+//!
+//! Then one transaction closes the plan and counts the batch. Until then a row `("plan-open", batch id)` lets the clock's tick go on with it
+//! although the message may never come again. A batch that leads to nothing gets its closed plan and is counted at once, many in one
+//! transaction.
+
+use crate::item::{Item, Outcome};
+use crate::ledger::{self, Fate, Sink};
+use crate::quarantine::{self, Quarantined};
+use crate::rules::Rules;
+use futures::StreamExt as _;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sluice_domain::alert::{Alert, FIRED, Trade, Watchlist};
+use sluice_domain::event::{Event, MAX_HOPS, Shared};
+use sluice_domain::message::{self, Entry, Header, MessageError};
+use sluice_domain::schema::{Registry, counted_as};
+use sluice_domain::time::{DAY_US, SECOND_US, Timestamp};
+use sluice_ports::{Condition, ErrorKind, Item as Row, Key, Message, PortError, Query, Queue, Table, Topic, Write};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Partition of the plans; the sort key is the batch id.
+const PLANS: &str = "plan";
+/// Partition of what names the open plans.
+const OPEN: &str = "plan-open";
+/// Partition of the decided alerts.
+pub const ALERTS: &str = "alert";
+/// How long plans are remembered: longer than queue and dead-letter queue keep a message.
+const KEEP_PLAN_US: i64 = 35 * DAY_US;
+/// How long alerts and deliveries are remembered, so that events up to the usual age of a write key are not told again.
+pub const KEEP_ALERT_US: i64 = 400 * DAY_US;
+/// Alerts of one plan row, in bytes of their text; more go to rows of their own (a row takes 400 KB).
+const PART_BYTES: usize = 256 * 1024;
+/// Writes of one transaction.
+const MAX_WRITES: usize = 100;
+/// How often a write is tried again after looking what is there.
+const ATTEMPTS: usize = 4;
+/// Plans that are carried out at the same time.
+const CONCURRENT_PLANS: usize = 8;
+/// Longest batch id, in bytes.
+const MAX_BATCH_BYTES: usize = 128;
+
+/// What `detect` works with.
+pub struct DetectPorts {
+    /// Rules, plans, alerts and counters.
+    pub table: Arc<dyn Table>,
+    /// Where alert events go.
+    pub topic: Arc<dyn Topic>,
+    /// Where goes what cannot be read.
+    pub quarantine: Arc<dyn Queue>,
+}
+
+/// What `detect` is set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DetectSettings {
+    /// A batch that would fire more alerts than this goes to quarantine instead: it is a mistake, and each is a mail to somebody.
+    pub max_alerts_per_batch: usize,
+    /// The tick goes on with plans that have been open for longer than this; younger ones are left to the consumer at work.
+    pub open_plan_ms: u64,
+}
+
+impl Default for DetectSettings {
+    /// 5,000 alerts; one minute.
+    fn default() -> Self {
+        Self { max_alerts_per_batch: 5_000, open_plan_ms: 60_000 }
+    }
+}
+
+/// The stage.
+pub struct Detect {
+    ports: DetectPorts,
+    registry: Arc<Registry>,
+    settings: DetectSettings,
+    rules: Rules,
+}
+
+/// A message whose header is read.
+struct Parcel<'i> {
+    at: usize,
+    body: &'i str,
+    header: Header,
+    received: Timestamp,
+    publish: String,
+}
+
+/// What a batch leads to, before it is written down.
+struct Draft {
+    counts: Counts,
+    alerts: Vec<Alert>,
+    quarantine: Vec<Quarantined>,
+}
+
+/// By counter row: how many events were evaluated, how many went to quarantine.
+type Counts = BTreeMap<String, (u64, u64)>;
+
+/// The row of a plan.
+#[derive(Debug, Serialize, Deserialize)]
+struct Plan {
+    v: u32,
+    state: PlanState,
+    /// The publish that is counted as stored; any other publish of the batch is a duplicate.
+    publish: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    counts: Vec<(String, u64, u64)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    alerts: Vec<Alert>,
+    /// Sort keys of further rows with alerts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PlanState {
+    Open,
+    Done,
+}
+
+/// The closed plan of a batch that leads to nothing, to be written with its counts.
+struct Mark {
+    batch: String,
+    publish: String,
+    counts: Vec<(String, Fates)>,
+}
+
+/// How many events met which fate.
+type Fates = Vec<(Sink, Fate, u64)>;
+
+/// What came of a batch.
+enum Carried {
+    /// Its plan is done; it is counted for this publish.
+    Out { publish: String },
+    /// It leads to nothing and is still to be counted.
+    Nothing(Mark),
+}
+
+enum Marked {
+    Written,
+    /// There was a row already.
+    Found(Row),
+}
+
+impl Detect {
+    /// A stage over these ports.
+    pub fn new(ports: DetectPorts, registry: Arc<Registry>, settings: DetectSettings) -> Self {
+        let rules = Rules::new(Arc::clone(&ports.table));
+        Self { ports, registry, settings, rules }
+    }
+
+    /// Takes a delivery; one outcome per item, in order.
+    pub async fn run(&self, items: &[Item], now: Timestamp) -> Vec<Outcome> {
+        let mut outcomes: Vec<Option<Outcome>> = items.iter().map(|_| None).collect();
+        let (parcels, broken) = open(items, now);
+        let (at, broken): (Vec<usize>, Vec<Quarantined>) = broken.into_iter().unzip();
+        for (at, sent) in at.into_iter().zip(quarantine::send_all(self.ports.quarantine.as_ref(), &broken).await) {
+            outcomes[at] = Some(done_or_retry(sent));
+        }
+        // The first message of a batch leads; the others of the same batch follow what became of it.
+        let mut batches: BTreeMap<&str, &Parcel<'_>> = BTreeMap::new();
+        for parcel in &parcels {
+            batches.entry(&parcel.header.batch).or_insert(parcel);
+        }
+        let owners = match self.rules.watchlist().await {
+            Ok(watchlist) => self.decide(&watchlist, batches.values().copied().collect(), now).await,
+            Err(e) => batches.keys().map(|batch| ((*batch).to_owned(), Err(full_text(&e)))).collect(),
+        };
+        for parcel in &parcels {
+            outcomes[parcel.at] = Some(self.repeat(parcel, owners.get(&parcel.header.batch), now).await);
+        }
+        let outcomes: Vec<Outcome> = outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or_else(|| Outcome::Retry("the message was not looked at".into())))
+            .collect();
+        let again = outcomes.iter().filter(|o| **o != Outcome::Done).count();
+        tracing::info!(
+            detect.messages = items.len(),
+            detect.batches = batches.len(),
+            detect.quarantined = broken.len(),
+            detect.again = again,
+            "looked at"
+        );
+        outcomes
+    }
+
+    /// What the clock does each minute: goes on with plans that were left open.
+    pub async fn tick(&self, now: Timestamp) -> Result<(), PortError> {
+        let old = now.plus_micros(-i64::try_from(self.settings.open_plan_ms).unwrap_or(i64::MAX).saturating_mul(1_000));
+        let mut failed = None;
+        let mut query = Query::prefix(OPEN, "", MAX_WRITES);
+        loop {
+            let page = self.ports.table.query(query.clone()).await?;
+            let Some(last) = page.last() else { break };
+            query.after = Some(last.key.sort.clone());
+            for row in page {
+                let since = row.value["since"].as_str().and_then(Timestamp::parse_rfc3339);
+                if since.is_some_and(|since| since > old) {
+                    continue;
+                }
+                tracing::warn!(detect.batch = %row.key.sort, "a plan was left open");
+                if let Err(error) = self.resume(&row.key.sort, now).await {
+                    tracing::warn!(detect.batch = %row.key.sort, error = %error, "the plan stays open");
+                    failed = Some(error);
+                }
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn resume(&self, batch: &str, now: Timestamp) -> Result<(), PortError> {
+        match self.plan(batch).await? {
+            Some(row) if read_plan(&row)?.state == PlanState::Open => self.carry_out(batch, row, now).await.map(|_| ()),
+            _ => {
+                let delete = Write::Delete { key: Key::new(OPEN, batch), condition: Condition::Any };
+                self.ports.table.write(vec![delete]).await
+            }
+        }
+    }
+
+    /// Decides batches, each given by its first message. Answers for each batch the publish that it is counted for, or why it has to come
+    /// again.
+    async fn decide(
+        &self,
+        watchlist: &Watchlist,
+        leads: Vec<&Parcel<'_>>,
+        now: Timestamp,
+    ) -> HashMap<String, Result<String, String>> {
+        let mut owners = HashMap::new();
+        let mut without_alerts = Vec::new();
+        // Few at a time, so that memory is bounded by what some messages lead to and not by what all do.
+        let drafted = futures::stream::iter(leads).map(|lead| async move {
+            let batch = &lead.header.batch;
+            (batch, self.draft_and_carry_out(watchlist, lead, now).await)
+        });
+        for (batch, carried) in drafted.buffered(CONCURRENT_PLANS).collect::<Vec<_>>().await {
+            match carried {
+                Ok(Carried::Out { publish }) => _ = owners.insert(batch.clone(), Ok(publish)),
+                Ok(Carried::Nothing(mark)) => without_alerts.push(mark),
+                Err(e) => _ = owners.insert(batch.clone(), Err(full_text(&e))),
+            }
+        }
+        for (mark, marked) in without_alerts.iter().zip(self.mark(&without_alerts, now).await) {
+            let owner = match marked {
+                Ok(Marked::Written) => Ok(mark.publish.clone()),
+                Ok(Marked::Found(row)) => self.carry_out(&mark.batch, row, now).await.map_err(|e| full_text(&e)),
+                Err(e) => Err(e),
+            };
+            owners.insert(mark.batch.clone(), owner);
+        }
+        owners
+    }
+
+    async fn draft_and_carry_out(
+        &self,
+        watchlist: &Watchlist,
+        lead: &Parcel<'_>,
+        now: Timestamp,
+    ) -> Result<Carried, PortError> {
+        let (batch, publish) = (&lead.header.batch, &lead.publish);
+        let draft = self.draft(watchlist, lead, now);
+        let sent = quarantine::send_all(self.ports.quarantine.as_ref(), &draft.quarantine).await;
+        sent.into_iter().collect::<Result<(), _>>()?;
+        if draft.alerts.is_empty() {
+            let counts = draft.counts.into_iter().map(|(counter, (stored, quarantined))| {
+                let stored = (Sink::Detect, Fate::Stored, stored);
+                (counter, vec![stored, (Sink::Detect, Fate::Quarantined, quarantined)])
+            });
+            let counts = counts.collect();
+            return Ok(Carried::Nothing(Mark { batch: batch.clone(), publish: publish.clone(), counts }));
+        }
+        let row = self.write_plan(batch, publish, draft, now).await?;
+        Ok(Carried::Out { publish: self.carry_out(batch, row, now).await? })
+    }
+
+    /// What becomes of a message when its batch is counted for the publish `owner`.
+    async fn repeat(&self, parcel: &Parcel<'_>, owner: Option<&Result<String, String>>, now: Timestamp) -> Outcome {
+        match owner {
+            Some(Ok(owner)) if *owner == parcel.publish => Outcome::Done,
+            Some(Ok(_)) => {
+                let table = self.ports.table.as_ref();
+                done_or_retry(ledger::count_duplicate(table, Sink::Detect, &parcel.header, &parcel.publish, now).await)
+            }
+            Some(Err(reason)) => Outcome::Retry(reason.clone()),
+            None => Outcome::Retry("the batch was not decided".into()),
+        }
+    }
+
+    /// Evaluates a message. It is unpacked only where a rule looks at one of its types.
+    fn draft(&self, watchlist: &Watchlist, parcel: &Parcel<'_>, now: Timestamp) -> Draft {
+        let header = &parcel.header;
+        if !header.types.keys().any(|event_type| watchlist.looks_at(event_type)) {
+            return Draft { counts: counts(parcel, &header.types), alerts: Vec::new(), quarantine: Vec::new() };
+        }
+        match self.evaluate(watchlist, parcel, now) {
+            Ok(draft) => draft,
+            Err(e) => {
+                let cause = [header.batch.as_bytes()];
+                let bytes = parcel.body.as_bytes().to_vec();
+                let record = Quarantined::new("detect", &cause, e.code, &e.reason, parcel.received, bytes);
+                Draft { counts: counts(parcel, &BTreeMap::new()), alerts: Vec::new(), quarantine: vec![record] }
+            }
+        }
+    }
+
+    fn evaluate(&self, watchlist: &Watchlist, parcel: &Parcel<'_>, now: Timestamp) -> Result<Draft, MessageError> {
+        let unpacked = message::unpack(parcel.body)?;
+        let events = unpacked.events()?;
+        let mut quarantine = Vec::new();
+        let mut refuse = |at: usize, code: &str, reason: &str, pointer: &str, bytes: &str| {
+            let cause = [parcel.header.batch.as_bytes(), &at.to_le_bytes()];
+            let mut record =
+                Quarantined::new("detect", &cause, code, reason, parcel.received, bytes.as_bytes().to_vec());
+            pointer.clone_into(&mut record.pointer);
+            quarantine.push(record);
+        };
+        let mut evaluated: BTreeMap<String, u64> = BTreeMap::new();
+        let mut trades = Vec::new();
+        for (at, event) in events.iter().enumerate() {
+            let read = match event {
+                Ok(event) => self.trade(watchlist, event).map_err(|v| {
+                    let mut text = String::new();
+                    event.write(&mut text);
+                    refuse(at, v.code, &v.reason, &v.pointer, &text);
+                }),
+                Err((raw, e)) => {
+                    refuse(at, e.code, &e.reason, "", raw);
+                    Err(())
+                }
+            };
+            if let (Ok(trade), Ok(event)) = (read, event) {
+                *evaluated.entry(counted_as(&event.event_type).to_owned()).or_default() += 1;
+                trades.extend(trade);
+            }
+        }
+        // In order of time, so that the first trade of a window is the one that is told.
+        trades.sort_by_key(|trade| trade.time);
+        let mut seen = BTreeSet::new();
+        let mut alerts = Vec::new();
+        for trade in &trades {
+            for (rule, direction) in watchlist.fired_by(trade) {
+                let alert = Alert::new(rule, trade, direction, now);
+                if !seen.insert(alert.id.clone()) {
+                    continue;
+                }
+                if alert.hops > MAX_HOPS {
+                    let reason = format!("the alert's cause has {} hops, allowed are {MAX_HOPS}", alert.hops - 1);
+                    let bytes = alert.event_text().into_bytes();
+                    let cause = [b"hops".as_slice(), alert.id.as_bytes()];
+                    quarantine.push(Quarantined::new("detect", &cause, "too_many_hops", &reason, now, bytes));
+                    continue;
+                }
+                if alerts.len() == self.settings.max_alerts_per_batch {
+                    let reason =
+                        format!("the batch would fire more than {} alerts; are the rules right?", alerts.len());
+                    return Err(MessageError { code: "too_many_alerts", reason });
+                }
+                alerts.push(alert);
+            }
+        }
+        Ok(Draft { counts: counts(parcel, &evaluated), alerts, quarantine })
+    }
+
+    /// What the rules look at in an event, if anything.
+    fn trade<'e>(
+        &self,
+        watchlist: &Watchlist,
+        event: &'e Event<'_>,
+    ) -> Result<Option<Trade<'e>>, sluice_domain::schema::Violation> {
+        if !watchlist.looks_at(&event.event_type) {
+            return Ok(None);
+        }
+        // Ingest has checked it, but the schema may have changed since.
+        event.check_data(&self.registry)?;
+        Trade::read(event)
+    }
+
+    async fn plan(&self, batch: &str) -> Result<Option<Row>, PortError> {
+        Ok(self.ports.table.get(&[Key::new(PLANS, batch)]).await?.pop().flatten())
+    }
+
+    /// Writes the plan of a batch if there is none, and answers the one that there is.
+    async fn write_plan(&self, batch: &str, publish: &str, draft: Draft, now: Timestamp) -> Result<Row, PortError> {
+        let mut parts = parts(draft.alerts);
+        let mut plan = Plan {
+            v: 1,
+            state: PlanState::Open,
+            publish: publish.to_owned(),
+            counts: draft.counts.into_iter().map(|(counter, (stored, bad))| (counter, stored, bad)).collect(),
+            alerts: if parts.is_empty() { Vec::new() } else { parts.remove(0) },
+            parts: Vec::new(),
+        };
+        // Rows of their own, under a name that nobody else uses: they count only where a plan names them.
+        let nonce = uuid::Uuid::now_v7().simple().to_string();
+        for (n, alerts) in parts.into_iter().enumerate() {
+            let sort = format!("{batch}/{nonce}/{n:04}");
+            let put = Write::Put {
+                key: Key::new(PLANS, &sort),
+                value: json!({"alerts": alerts}),
+                condition: Condition::Any,
+                expires_at: Some(expiry(now, KEEP_PLAN_US)),
+            };
+            self.ports.table.write(vec![put]).await?;
+            plan.parts.push(sort);
+        }
+        let writes = vec![
+            put_plan(batch, &plan, Condition::Absent, now)?,
+            Write::Put {
+                key: Key::new(OPEN, batch),
+                value: json!({"since": now.to_micros_text()}),
+                condition: Condition::Any,
+                expires_at: Some(expiry(now, KEEP_PLAN_US)),
+            },
+        ];
+        let failed = match self.ports.table.write(writes).await {
+            Err(e) if !matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => return Err(e),
+            written => written.err(),
+        };
+        let gone = || PortError::new(ErrorKind::Corrupt, "table.get", format!("plan `{batch}` is gone"));
+        self.plan(batch).await?.ok_or_else(|| failed.unwrap_or_else(gone))
+    }
+
+    /// Does what a plan says, if it is open. Answers the publish that the batch is counted for.
+    async fn carry_out(&self, batch: &str, row: Row, now: Timestamp) -> Result<String, PortError> {
+        let mut plan = read_plan(&row)?;
+        if plan.state == PlanState::Done {
+            return Ok(plan.publish);
+        }
+        if !plan.parts.is_empty() {
+            let keys: Vec<Key> = plan.parts.iter().map(|sort| Key::new(PLANS, sort)).collect();
+            for (key, part) in keys.iter().zip(self.ports.table.get(&keys).await?) {
+                let alerts =
+                    part.and_then(|part| serde_json::from_value::<Vec<Alert>>(part.value["alerts"].clone()).ok());
+                plan.alerts.extend(alerts.ok_or_else(|| corrupt(key))?);
+            }
+        }
+        for alerts in plan.alerts.chunks(MAX_WRITES) {
+            let told = self.decide_alerts(batch, alerts, now).await?;
+            self.publish(&told).await?;
+        }
+        let done = Plan { state: PlanState::Done, counts: Vec::new(), alerts: Vec::new(), parts: Vec::new(), ..plan };
+        let mut writes = vec![
+            put_plan(batch, &done, Condition::Version(row.version), now)?,
+            Write::Delete { key: Key::new(OPEN, batch), condition: Condition::Any },
+        ];
+        writes.extend(plan.counts.iter().map(|(counter, stored, quarantined)| {
+            let fields = [(Sink::Detect, Fate::Stored, *stored), (Sink::Detect, Fate::Quarantined, *quarantined)];
+            ledger::sink_write(counter, &nonzero(&fields))
+        }));
+        match self.ports.table.write(writes).await {
+            Ok(()) => Ok(done.publish),
+            Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => match self.plan(batch).await? {
+                Some(row) if read_plan(&row)?.state == PlanState::Done => Ok(done.publish),
+                _ => Err(e),
+            },
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Writes the alerts that nobody has decided, and answers those that this batch has decided, now or before.
+    async fn decide_alerts<'a>(
+        &self,
+        batch: &str,
+        alerts: &'a [Alert],
+        now: Timestamp,
+    ) -> Result<Vec<&'a Alert>, PortError> {
+        let mut told = Vec::new();
+        let mut open: Vec<&Alert> = alerts.iter().collect();
+        let mut last = None;
+        for look in 0..ATTEMPTS {
+            let keys: Vec<Key> = open.iter().map(|alert| Key::new(ALERTS, &alert.id)).collect();
+            let rows = self.ports.table.get(&keys).await?;
+            let mut absent = Vec::new();
+            for (alert, row) in open.drain(..).zip(rows) {
+                match row {
+                    None => absent.push(alert),
+                    Some(row) if row.value["cause"] == batch => told.push(alert),
+                    Some(_) => tracing::debug!(alert.id = %alert.id, "told already"),
+                }
+            }
+            // Alone after the first look: together they fail for one that somebody else has decided.
+            for alerts in absent.chunks(if look == 0 { MAX_WRITES } else { 1 }) {
+                let puts = alerts.iter().map(|alert| put_alert(batch, alert, now)).collect::<Result<Vec<_>, _>>()?;
+                match self.ports.table.write(puts).await {
+                    Ok(()) => told.extend_from_slice(alerts),
+                    Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => {
+                        last = Some(e);
+                        open.extend_from_slice(alerts);
+                    }
+                    Err(e) => return Err(e),
+                }
+            }
+            if open.is_empty() {
+                return Ok(told);
+            }
+        }
+        Err(last.unwrap_or_else(|| PortError::new(ErrorKind::Unavailable, "table.write", "an alert was not written")))
+    }
+
+    async fn publish(&self, alerts: &[&Alert]) -> Result<(), PortError> {
+        if alerts.is_empty() {
+            return Ok(());
+        }
+        let messages = alerts.iter().map(|alert| alert_message(alert)).collect::<Result<Vec<_>, _>>()?;
+        self.ports.topic.publish(messages).await.into_iter().collect()
+    }
+
+    /// Writes closed plans, each only if there is none; as many in one transaction as fit.
+    async fn mark(&self, marks: &[Mark], now: Timestamp) -> Vec<Result<Marked, String>> {
+        let mut marked = Vec::with_capacity(marks.len());
+        let mut rest = marks;
+        while !rest.is_empty() {
+            let mut counters = BTreeSet::new();
+            let fits = rest.iter().enumerate().take_while(|(i, mark)| {
+                counters.extend(mark.counts.iter().map(|(counter, _)| counter.as_str()));
+                *i == 0 || i + 1 + counters.len() <= MAX_WRITES
+            });
+            let (chunk, later) = rest.split_at(fits.count());
+            marked.extend(self.mark_together(chunk, now).await);
+            rest = later;
+        }
+        marked
+    }
+
+    async fn mark_together(&self, marks: &[Mark], now: Timestamp) -> Vec<Result<Marked, String>> {
+        let mut marked: Vec<Option<Result<Marked, String>>> = marks.iter().map(|_| None).collect();
+        let mut open: Vec<usize> = (0..marks.len()).collect();
+        let mut last = String::from("the batch is being counted by others");
+        for _ in 0..ATTEMPTS {
+            match self.ports.table.write(mark_writes(open.iter().map(|i| &marks[*i]), now)).await {
+                Ok(()) => open.drain(..).for_each(|i| marked[i] = Some(Ok(Marked::Written))),
+                Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => {
+                    last = full_text(&e);
+                    let keys: Vec<Key> = open.iter().map(|i| Key::new(PLANS, &marks[*i].batch)).collect();
+                    match self.ports.table.get(&keys).await {
+                        Ok(rows) => {
+                            open.iter().zip(rows).for_each(|(i, row)| marked[*i] = row.map(|r| Ok(Marked::Found(r))))
+                        }
+                        Err(e) => open.iter().for_each(|i| marked[*i] = Some(Err(full_text(&e)))),
+                    }
+                }
+                Err(e) => open.iter().for_each(|i| marked[*i] = Some(Err(full_text(&e)))),
+            }
+            open.retain(|i| marked[*i].is_none());
+            if open.is_empty() {
+                break;
+            }
+        }
+        marked.into_iter().map(|m| m.unwrap_or_else(|| Err(last.clone()))).collect()
+    }
+}
+
+/// Reads the headers; what has none that can be used goes to quarantine.
+fn open(items: &[Item], now: Timestamp) -> (Vec<Parcel<'_>>, Vec<(usize, Quarantined)>) {
+    let (mut parcels, mut broken) = (Vec::new(), Vec::new());
+    for (at, item) in items.iter().enumerate() {
+        match header(&item.body) {
+            Ok((header, received)) => {
+                let publish = ledger::publish_of(&header, &item.id).to_owned();
+                parcels.push(Parcel { at, body: &item.body, header, received, publish });
+            }
+            Err(e) => {
+                let bytes = item.body.as_bytes();
+                broken.push((at, Quarantined::new("detect", &[bytes], e.code, &e.reason, now, bytes.to_vec())));
+            }
+        }
+    }
+    (parcels, broken)
+}
+
+fn header(body: &str) -> Result<(Header, Timestamp), MessageError> {
+    let wrong = |reason: &str| MessageError { code: "malformed_message", reason: reason.to_owned() };
+    let header = message::read_header(body)?;
+    let received = Timestamp::parse_rfc3339(&header.received).ok_or_else(|| wrong("`received` is not RFC 3339"))?;
+    if !(1..=MAX_BATCH_BYTES).contains(&header.batch.len()) {
+        return Err(wrong("`batch` has not 1 to 128 bytes"));
+    }
+    if header.types.len() > message::MAX_TYPES {
+        return Err(wrong("`types` names too many types"));
+    }
+    Ok((header, received))
+}
+
+/// What a message counts when this many of each type were evaluated: the others are in quarantine.
+fn counts(parcel: &Parcel<'_>, evaluated: &BTreeMap<String, u64>) -> Counts {
+    let mut counts = Counts::new();
+    for (event_type, accepted) in &parcel.header.types {
+        let stored = evaluated.get(event_type).copied().unwrap_or(0).min(*accepted);
+        let (sum, bad) = counts.entry(ledger::counter(parcel.received, event_type)).or_default();
+        *sum += stored;
+        *bad += accepted - stored;
+    }
+    counts
+}
+
+fn nonzero(fields: &[(Sink, Fate, u64)]) -> Fates {
+    fields.iter().filter(|(_, _, n)| *n > 0).copied().collect()
+}
+
+fn mark_writes<'m>(marks: impl Iterator<Item = &'m Mark>, now: Timestamp) -> Vec<Write> {
+    let mut writes = Vec::new();
+    // A transaction takes one write per row, so the counts of all are summed.
+    let mut sums: BTreeMap<&str, BTreeMap<(Sink, Fate), u64>> = BTreeMap::new();
+    for mark in marks {
+        writes.push(Write::Put {
+            key: Key::new(PLANS, &mark.batch),
+            value: json!({"v": 1, "state": "done", "publish": mark.publish}),
+            condition: Condition::Absent,
+            expires_at: Some(expiry(now, KEEP_PLAN_US)),
+        });
+        for (counter, fields) in &mark.counts {
+            for (sink, fate, n) in fields {
+                *sums.entry(counter).or_default().entry((*sink, *fate)).or_default() += n;
+            }
+        }
+    }
+    writes.extend(sums.into_iter().filter_map(|(counter, fields)| {
+        let fields: Vec<_> = fields.into_iter().map(|((sink, fate), n)| (sink, fate, n)).collect();
+        let fields = nonzero(&fields);
+        (!fields.is_empty()).then(|| ledger::sink_write(counter, &fields))
+    }));
+    writes
+}
+
+/// Cuts alerts so that each part fits a row.
+fn parts(alerts: Vec<Alert>) -> Vec<Vec<Alert>> {
+    let mut parts: Vec<Vec<Alert>> = Vec::new();
+    let mut bytes = usize::MAX;
+    for alert in alerts {
+        let size = serde_json::to_string(&alert).map_or(PART_BYTES, |text| text.len() + 1);
+        if bytes.saturating_add(size) > PART_BYTES {
+            parts.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += size;
+        if let Some(part) = parts.last_mut() {
+            part.push(alert);
+        }
+    }
+    parts
+}
+
+fn put_alert(batch: &str, alert: &Alert, now: Timestamp) -> Result<Write, PortError> {
+    let value = serde_json::to_value(alert).map_err(|e| {
+        PortError::new(ErrorKind::Invalid, "table.write", format!("alert `{}`", alert.id)).with_source(e)
+    })?;
+    Ok(Write::Put {
+        key: Key::new(ALERTS, &alert.id),
+        value: json!({"cause": batch, "alert": value}),
+        condition: Condition::Absent,
+        expires_at: Some(expiry(now, KEEP_ALERT_US)),
+    })
+}
+
+fn put_plan(batch: &str, plan: &Plan, condition: Condition, now: Timestamp) -> Result<Write, PortError> {
+    let key = Key::new(PLANS, batch);
+    let value: Value = serde_json::to_value(plan)
+        .map_err(|e| PortError::new(ErrorKind::Invalid, "table.write", format!("plan `{batch}`")).with_source(e))?;
+    Ok(Write::Put { key, value, condition, expires_at: Some(expiry(now, KEEP_PLAN_US)) })
+}
+
+fn read_plan(row: &Row) -> Result<Plan, PortError> {
+    let plan: Plan = serde_json::from_value(row.value.clone()).map_err(|e| corrupt(&row.key).with_source(e))?;
+    if plan.v == 1 { Ok(plan) } else { Err(corrupt(&row.key)) }
+}
+
+fn corrupt(key: &Key) -> PortError {
+    PortError::new(ErrorKind::Corrupt, "table.get", format!("`{}`/`{}` cannot be read", key.partition, key.sort))
+}
+
+/// The event of an alert in a batch of its own, so that it is the same however often it is published.
+fn alert_message(alert: &Alert) -> Result<Message, PortError> {
+    let text = alert.event_text();
+    let shared = Shared { received: alert.decided, client_ip: None, user_agent: None };
+    let entry = Entry { event_type: FIRED.to_owned(), sent_bytes: text.len(), text };
+    let packed = message::pack(&alert.batch_id(), &shared, &[entry]).map_err(|e| {
+        PortError::new(ErrorKind::TooLarge, "topic.publish", format!("alert `{}`", alert.id)).with_source(e)
+    })?;
+    let packed = packed.published_as(&uuid::Uuid::now_v7().simple().to_string());
+    Ok(Message {
+        body: packed.body,
+        attributes: BTreeMap::from([("areas".to_owned(), packed.header.areas)]),
+        events: packed.header.count,
+        tally: vec![ledger::accepted(alert.decided, FIRED, 1)],
+    })
+}
+
+pub(crate) fn expiry(now: Timestamp, keep_us: i64) -> i64 {
+    now.micros().saturating_add(keep_us) / SECOND_US
+}
+
+fn done_or_retry(result: Result<(), PortError>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Done,
+        Err(e) => Outcome::Retry(full_text(&e)),
+    }
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn full_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,1 +1,248 @@
-//! (to come)
+//! Notify: tells people of decided alerts, one delivery per (alert, channel).
+//!
+//! A delivery has a row `("delivery", "<alert id>#<channel>")`: it is claimed before the sending and marked after it, so that overlapping
+//! consumers do not both send. A message is sent twice only where the process dies, or a call times out, between sending and marking;
+//! every copy has the same `Message-ID`. A channel that fails does not hold back the others: the message comes again, and those that are
+//! marked are left out.
+
+use crate::detect::{ALERTS, KEEP_ALERT_US, expiry, full_text};
+use crate::item::{Item, Outcome};
+use crate::quarantine::{self, Quarantined};
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+use sluice_domain::alert::{Alert, Channel, FIRED};
+use sluice_domain::event::Event;
+use sluice_domain::message;
+use sluice_domain::time::{SECOND_US, Timestamp};
+use sluice_ports::{Condition, Email, ErrorKind, Key, Mail, PortError, Queue, Table, Write};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Partition of the deliveries.
+const DELIVERIES: &str = "delivery";
+/// How long a claim keeps others from sending: longer than a send takes, shorter than the queue waits before it delivers again.
+pub const LEASE_US: i64 = 120 * SECOND_US;
+/// Messages that are worked on at the same time.
+const CONCURRENT_MESSAGES: usize = 8;
+/// How often a row is written again.
+const ATTEMPTS: usize = 3;
+
+/// What `notify` works with.
+pub struct NotifyPorts {
+    /// Sends mail.
+    pub mail: Arc<dyn Mail>,
+    /// Alerts and deliveries.
+    pub table: Arc<dyn Table>,
+    /// Where goes what can never be sent.
+    pub quarantine: Arc<dyn Queue>,
+}
+
+/// What `notify` is set to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotifySettings {
+    /// Sender address of mails.
+    pub from: String,
+    /// Where people reach the console; the link in a mail begins with it. Empty: no link.
+    pub console_url: String,
+}
+
+/// The stage.
+pub struct Notify {
+    ports: NotifyPorts,
+    settings: NotifySettings,
+}
+
+/// What a claim of a delivery came to.
+enum Claim {
+    /// It is to be made, and the row has this version.
+    Held(u64),
+    /// It was made, or can never be.
+    Over,
+}
+
+impl Notify {
+    /// A stage over these ports.
+    pub fn new(ports: NotifyPorts, settings: NotifySettings) -> Self {
+        Self { ports, settings }
+    }
+
+    /// Takes a delivery; one outcome per item, in order.
+    pub async fn run(&self, items: &[Item], now: Timestamp) -> Vec<Outcome> {
+        // Copies of one batch in one delivery would only wait for each other.
+        let mut first: HashMap<String, usize> = HashMap::new();
+        let leads: Vec<usize> = items
+            .iter()
+            .enumerate()
+            .map(|(at, item)| match message::read_header(&item.body) {
+                Ok(header) => *first.entry(header.batch).or_insert(at),
+                Err(_) => at,
+            })
+            .collect();
+        let told = futures::stream::iter(items.iter().enumerate()).map(|(at, item)| {
+            let leads = leads[at] == at;
+            async move { if leads { Some(self.message(item, now).await) } else { None } }
+        });
+        let told: Vec<Option<Result<(), String>>> = told.buffered(CONCURRENT_MESSAGES).collect().await;
+        let outcomes: Vec<Outcome> = leads
+            .iter()
+            .map(|lead| match &told[*lead] {
+                Some(Err(reason)) => Outcome::Retry(reason.clone()),
+                Some(Ok(())) => Outcome::Done,
+                None => Outcome::Retry("the message was not looked at".into()),
+            })
+            .collect();
+        let again = outcomes.iter().filter(|o| **o != Outcome::Done).count();
+        tracing::info!(notify.messages = items.len(), notify.again = again, "told");
+        outcomes
+    }
+
+    /// Works on one message; an error says why it has to come again.
+    async fn message(&self, item: &Item, now: Timestamp) -> Result<(), String> {
+        let whole = |code: &str, reason: &str| {
+            let bytes = item.body.as_bytes();
+            Quarantined::new("notify", &[bytes], code, reason, now, bytes.to_vec())
+        };
+        let unpacked = match message::unpack(&item.body) {
+            Ok(unpacked) => unpacked,
+            Err(e) => return self.give_up(whole(e.code, &e.reason)).await,
+        };
+        let events = match unpacked.events() {
+            Ok(events) => events,
+            Err(e) => return self.give_up(whole(e.code, &e.reason)).await,
+        };
+        let mut failed = Ok(());
+        for event in &events {
+            let told = match event {
+                // What is over is not told yet.
+                Ok(event) if event.event_type != FIRED => Ok(()),
+                Ok(event) => self.alert(event, now).await,
+                Err((raw, e)) => {
+                    let bytes = raw.as_bytes();
+                    self.give_up(Quarantined::new("notify", &[bytes], e.code, &e.reason, now, bytes.to_vec())).await
+                }
+            };
+            failed = failed.and(told);
+        }
+        failed
+    }
+
+    async fn alert(&self, event: &Event<'_>, now: Timestamp) -> Result<(), String> {
+        let missing = |code: &str, reason: &str| {
+            let mut text = String::new();
+            event.write(&mut text);
+            Quarantined::new("notify", &[event.id.as_bytes()], code, reason, event.received, text.into_bytes())
+        };
+        let rows = self.ports.table.get(&[Key::new(ALERTS, event.id.as_ref())]).await;
+        let Some(row) = rows.map_err(|e| full_text(&e))?.pop().flatten() else {
+            let reason = format!("alert `{}` was not decided here, or so long ago that it is forgotten", event.id);
+            return self.give_up(missing("unknown_alert", &reason)).await;
+        };
+        let alert: Alert = match serde_json::from_value(row.value["alert"].clone()) {
+            Ok(alert) => alert,
+            Err(e) => return self.give_up(missing("unreadable_alert", &e.to_string())).await,
+        };
+        let deliveries = alert.channels.iter().enumerate().map(|(n, channel)| self.deliver(&alert, n, channel, now));
+        futures::future::join_all(deliveries).await.into_iter().fold(Ok(()), Result::and)
+    }
+
+    async fn deliver(&self, alert: &Alert, n: usize, channel: &Channel, now: Timestamp) -> Result<(), String> {
+        let key = Key::new(DELIVERIES, format!("{}#{n}", alert.id));
+        let version = match self.claim(&key, now).await? {
+            Claim::Held(version) => version,
+            Claim::Over => return Ok(()),
+        };
+        let failed = match self.send(alert, n, channel).await {
+            Ok(()) => {
+                tracing::info!(alert.id = %alert.id, notify.channel = n, notify.kind = channel.kind(), "sent");
+                return self.mark(&key, &json!({"state": "sent", "at": now.to_micros_text()}), now).await;
+            }
+            Err(e) => e,
+        };
+        tracing::warn!(alert.id = %alert.id, notify.channel = n, error = %failed, "not sent");
+        let reason = full_text(&failed);
+        if matches!(failed.kind, ErrorKind::Invalid | ErrorKind::TooLarge) {
+            let cause = [alert.id.as_bytes(), &n.to_le_bytes()];
+            let bytes = alert.event_text().into_bytes();
+            let what = format!("channel {n} ({}): {reason}", channel.kind());
+            let record = Quarantined::new("notify", &cause, "undeliverable", &what, alert.decided, bytes);
+            let given_up = self.give_up(record).await;
+            if given_up.is_ok() {
+                let value = json!({"state": "failed", "at": now.to_micros_text(), "reason": reason});
+                return self.mark(&key, &value, now).await;
+            }
+        }
+        // So that the next delivery need not wait for the claim to run out. Nothing is lost where this fails.
+        let free = json!({"state": "waiting", "reason": reason});
+        let released = self.ports.table.write(vec![put(&key, &free, Condition::Version(version), now)]).await;
+        if let Err(error) = released {
+            tracing::debug!(alert.id = %alert.id, error = %error, "the claim stays until it runs out");
+        }
+        Err(reason)
+    }
+
+    async fn claim(&self, key: &Key, now: Timestamp) -> Result<Claim, String> {
+        let by = uuid::Uuid::now_v7().simple().to_string();
+        let until = now.plus_micros(LEASE_US).to_micros_text();
+        let value = json!({"state": "sending", "by": by, "until": until});
+        let mut last = String::from("the delivery is claimed by another consumer");
+        for _ in 0..ATTEMPTS {
+            let row = self.ports.table.get(std::slice::from_ref(key)).await.map_err(|e| full_text(&e))?.pop().flatten();
+            let (condition, next) = match &row {
+                None => (Condition::Absent, 1),
+                Some(row) => match row.value["state"].as_str() {
+                    Some("sent" | "failed") => return Ok(Claim::Over),
+                    Some("sending") if row.value["by"] == by.as_str() => return Ok(Claim::Held(row.version)),
+                    Some("sending") if until_of(&row.value).is_some_and(|until| until > now) => return Err(last),
+                    _ => (Condition::Version(row.version), row.version + 1),
+                },
+            };
+            match self.ports.table.write(vec![put(key, &value, condition, now)]).await {
+                Ok(()) => return Ok(Claim::Held(next)),
+                Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => last = full_text(&e),
+                Err(e) => return Err(full_text(&e)),
+            }
+        }
+        Err(last)
+    }
+
+    /// Says what became of a delivery. It is a fact, so it is written whatever stands there.
+    async fn mark(&self, key: &Key, value: &Value, now: Timestamp) -> Result<(), String> {
+        let mut last = String::new();
+        for _ in 0..ATTEMPTS {
+            match self.ports.table.write(vec![put(key, value, Condition::Any, now)]).await {
+                Ok(()) => return Ok(()),
+                Err(e) => last = full_text(&e),
+            }
+        }
+        Err(last)
+    }
+
+    async fn send(&self, alert: &Alert, n: usize, channel: &Channel) -> Result<(), PortError> {
+        let Channel::Email { to } = channel;
+        let mail = alert.mail(&self.settings.console_url);
+        let domain =
+            self.settings.from.rsplit_once('@').map_or("localhost", |(_, domain)| domain.trim_end_matches('>'));
+        let email = Email {
+            message_id: format!("{}.{n}@{domain}", alert.id),
+            from: self.settings.from.clone(),
+            to: to.clone(),
+            subject: mail.subject,
+            text: mail.text,
+            html: mail.html,
+        };
+        self.ports.mail.send(email).await
+    }
+
+    async fn give_up(&self, record: Quarantined) -> Result<(), String> {
+        let sent = quarantine::send_all(self.ports.quarantine.as_ref(), &[record]).await;
+        sent.into_iter().collect::<Result<(), _>>().map_err(|e| full_text(&e))
+    }
+}
+
+fn until_of(value: &Value) -> Option<Timestamp> {
+    value["until"].as_str().and_then(Timestamp::parse_rfc3339)
+}
+
+fn put(key: &Key, value: &Value, condition: Condition, now: Timestamp) -> Write {
+    Write::Put { key: key.clone(), value: value.clone(), condition, expires_at: Some(expiry(now, KEEP_ALERT_US)) }
+}

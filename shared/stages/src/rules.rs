@@ -121,16 +121,14 @@ impl Rules {
         let mut query = Query::prefix(RULES, "", PAGE);
         loop {
             let page = self.table.query(query.clone()).await?;
-            let full = page.len() == PAGE;
-            query.after = page.last().map(|item| item.key.sort.clone());
+            // A page may hold fewer items than asked for and not be the last (DynamoDB cuts at 1 MB): only an empty one is.
+            let Some(last) = page.last() else { return Ok(rules) };
+            query.after = Some(last.key.sort.clone());
             for item in page {
                 match stored(item) {
                     Ok(rule) => rules.push(rule),
                     Err(error) => tracing::error!(error.detail = %error.detail, "a rule is left out"),
                 }
-            }
-            if !full {
-                return Ok(rules);
             }
         }
     }

@@ -13,8 +13,13 @@ use std::collections::{BTreeSet, HashMap};
 const PRICE_DIGITS: (u8, u8) = (18, 6);
 /// Digits behind the point of a change in per cent, as it is shown; the comparison does not use them.
 const SHOWN_SCALE: u8 = 4;
-/// Changes beyond this are shown as this, so that they fit a decimal column of 18 digits, 6 of them behind the point.
-const MAX_SHOWN: i128 = 999_999_999_999 * 10_i128.pow(SHOWN_SCALE as u32);
+/// Changes beyond this are shown as this, so that they fit the column `change_pct` of 12 digits, 6 of them behind the point.
+const MAX_SHOWN: i128 = 9_999_999_999;
+/// Longest symbol that is evaluated, in bytes: more than `quote.trade` allows.
+const MAX_SYMBOL_BYTES: usize = 128;
+/// Longest name and currency that an alert repeats, in characters, as `alert.fired` has them.
+const MAX_NAME_CHARS: usize = 128;
+const MAX_CURRENCY_CHARS: usize = 8;
 
 /// The direction of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -82,6 +87,9 @@ impl<'e> Trade<'e> {
             (Some(symbol), _) | (None, Some(symbol)) if !symbol.is_empty() => symbol,
             _ => return Err(misfit("symbol", "is missing")),
         };
+        if symbol.len() > MAX_SYMBOL_BYTES {
+            return Err(misfit("symbol", "is too long"));
+        }
         let Some(price) = number(data, "price")? else { return Ok(None) };
         Ok(Some(Self {
             symbol,
@@ -280,8 +288,8 @@ impl Alert {
             user: rule.user.clone(),
             condition: rule.condition.clone(),
             symbol: trade.symbol.to_owned(),
-            name: trade.name.map(str::to_owned),
-            currency: trade.currency.map(str::to_owned),
+            name: trade.name.map(|name| name.chars().take(MAX_NAME_CHARS).collect()),
+            currency: trade.currency.map(|currency| currency.chars().take(MAX_CURRENCY_CHARS).collect()),
             direction,
             price: trimmed(trade.price, PRICE_DIGITS.1),
             change: trimmed(change, PRICE_DIGITS.1),
@@ -317,14 +325,17 @@ impl Alert {
             ("window_end", quoted(&self.window_end.to_micros_text())),
             ("message", quoted(&self.message())),
             ("channels", format!("[{}]", kinds.join(","))),
-            ("direction", quoted(self.direction.name())),
         ];
+        if self.direction != Direction::Flat {
+            members.push(("direction", quoted(self.direction.name())));
+        }
         members.extend(self.name.as_deref().map(|name| ("name", quoted(name))));
         members.extend([
             ("price", quoted(&self.price)),
             ("change", quoted(&self.change)),
             ("change_pct", quoted(&self.change_pct)),
         ]);
+        members.extend(self.currency.as_deref().map(|currency| ("currency", quoted(currency))));
         let mut out = String::new();
         write_members(&mut out, members.iter().map(|(name, raw)| (*name, raw.as_str())));
         out
@@ -353,6 +364,7 @@ impl Alert {
 mod tests {
     use super::*;
     use crate::event::Shared;
+    use crate::schema::Registry;
     use proptest::prelude::*;
 
     fn rule(members: &str) -> Rule {
@@ -470,13 +482,34 @@ mod tests {
         assert_eq!(
             text,
             format!(
-                r#"{{"id":"{}","source":"sluice","type":"alert.fired","time":"2026-11-20T00:30:00.000000Z","subject":"005930","specversion":"1.0","hops":3,"data":{{"rule_id":"r","rule_kind":"fluctuation","value":3.7244,"threshold":2.5,"window_start":"2026-11-20T00:00:00.000000Z","window_end":"2026-11-20T01:00:00.000000Z","message":"Change alert: 삼성전자 (005930) 55,700 KRW, +2,000, +3.7244 %","channels":["email"],"direction":"up","name":"삼성전자","price":"55700","change":"2000","change_pct":"3.7244"}}}}"#,
+                r#"{{"id":"{}","source":"sluice","type":"alert.fired","time":"2026-11-20T00:30:00.000000Z","subject":"005930","specversion":"1.0","hops":3,"data":{{"rule_id":"r","rule_kind":"fluctuation","value":3.7244,"threshold":2.5,"window_start":"2026-11-20T00:00:00.000000Z","window_end":"2026-11-20T01:00:00.000000Z","message":"Change alert: 삼성전자 (005930) 55,700 KRW, +2,000, +3.7244 %","channels":["email"],"direction":"up","name":"삼성전자","price":"55700","change":"2000","change_pct":"3.7244","currency":"KRW"}}}}"#,
                 alert.id
             )
         );
         assert!(!text.contains('@'));
         let stored = serde_json::to_string(&alert).unwrap();
         assert_eq!(serde_json::from_str::<Alert>(&stored).unwrap(), alert);
+    }
+
+    #[test]
+    fn the_event_fits_the_schema_of_its_type() {
+        let generic = r#"{"type":"object","x-type":"event"}"#;
+        let fired = include_str!("../../../../schemas/alert.fired.json");
+        let registry = Registry::load([("event.json", generic), ("alert.fired.json", fired)]).unwrap();
+        let below = rule(r#""threshold_pct":"999999.999999","comparison":"<""#);
+        let name = "이름".repeat(200);
+        for (price, change, name, currency) in [
+            ("110", "10", Some("삼성전자"), Some("KRW")),
+            ("100", "0", None, None),
+            ("999999999999.999999", "999999999999.999998", Some(name.as_str()), Some("not a currency")),
+            ("0.000001", "-999999999999.999998", Some("\"\n"), None),
+        ] {
+            let trade = Trade { name, currency, ..trade(price, change) };
+            let alert = Alert::new(&below, &trade, Direction::of(trade.change.unwrap()), trade.time);
+            let text = alert.event_text();
+            let event = Event::read(json::parse_str(&text).unwrap(), &Shared::default()).unwrap();
+            assert_eq!(event.check_data(&registry), Ok(()), "{text}");
+        }
     }
 
     #[test]
@@ -525,7 +558,7 @@ mod tests {
             let subject = Trade { price, change: Some(change), ..trade("1", "0") };
             let all = rule(r#""threshold_pct":"999999.999999","comparison":"<""#);
             let alert = Alert::new(&all, &subject, Direction::of(change), subject.time);
-            prop_assert!(decimal(&alert.change_pct, 18, 6).is_ok(), "{}", alert.change_pct);
+            prop_assert!(decimal(&alert.change_pct, 12, 6).is_ok(), "{}", alert.change_pct);
             let _ = all.fires(&subject);
         }
     }

@@ -19,10 +19,12 @@ pub struct MailText {
 
 impl Alert {
     /// The mail that tells of the alert, in the rule's language and with the market's clock. The link to manage the rule is
-    /// `{console_url}/rules/{rule id}`.
+    /// `{console_url}/rules/{rule id}`; with an empty `console_url` there is none.
     pub fn mail(&self, console_url: &str) -> MailText {
         let words = Words::of(self.language);
-        let link = format!("{}/rules/{}", line(console_url).trim_end_matches('/'), self.rule_id);
+        let console_url = line(console_url);
+        let link =
+            (!console_url.is_empty()).then(|| format!("{}/rules/{}", console_url.trim_end_matches('/'), self.rule_id));
         let rows = self.rows(words);
         let title = format!("{} - {}", words.title, self.stock());
         let subject = format!("[{}] {} - {}", words.title, words.clock(self.local()), clip(&self.stock()));
@@ -30,8 +32,10 @@ impl Alert {
         for (name, value) in &rows {
             let _ = writeln!(text, "{name}: {value}");
         }
-        let _ = write!(text, "\n{}:\n{link}\n", words.manage);
-        MailText { subject, text, html: self.html(words, &title, &rows, &link) }
+        if let Some(link) = &link {
+            let _ = write!(text, "\n{}:\n{link}\n", words.manage);
+        }
+        MailText { subject, text, html: self.html(words, &title, &rows, link.as_deref()) }
     }
 
     /// The alert in one line, in the rule's language, as events carry it.
@@ -67,7 +71,7 @@ impl Alert {
         ]
     }
 
-    fn html(&self, words: &Words, title: &str, rows: &[(&str, String)], link: &str) -> String {
+    fn html(&self, words: &Words, title: &str, rows: &[(&str, String)], link: Option<&str>) -> String {
         // Up is red and down is blue, as on Korean boards.
         let colour = match self.direction {
             Direction::Up => "#c9252d",
@@ -91,12 +95,11 @@ impl Alert {
                 escape(value)
             );
         }
-        let _ = write!(
-            html,
-            "</table>\n<p><a href=\"{}\">{}</a></p>\n</body>\n</html>\n",
-            escape(link),
-            escape(words.manage)
-        );
+        html.push_str("</table>\n");
+        if let Some(link) = link {
+            let _ = writeln!(html, "<p><a href=\"{}\">{}</a></p>", escape(link), escape(words.manage));
+        }
+        html.push_str("</body>\n</html>\n");
         html
     }
 

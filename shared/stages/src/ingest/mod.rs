@@ -600,7 +600,7 @@ fn pack(judged: &mut Judged<'_>, shared: &Shared<'_>, ids: &Ids<'_>) -> Vec<Part
     while let Some(range) = ranges.pop() {
         let batch = ids.batch(&judged.accepted[range.clone()], &judged.identities);
         match message::pack(&batch, shared, &judged.entries[range.clone()]) {
-            Ok(packed) => parts.push(Part { packed, range }),
+            Ok(packed) => parts.push(Part { packed: packed.published_as(&ids.publish(range.start)), range }),
             // Texts can grow when they are written (a `\b` becomes `\u0008`), so several may not fit although their texts as sent did.
             Err(_) if range.len() > 1 => {
                 let middle = range.start + range.len() / 2;
@@ -680,6 +680,11 @@ impl<'k> Ids<'k> {
         }
         // Batches count from the far end, so that none has the id of an event.
         self.uuid(u64::MAX - first.index as u64)
+    }
+
+    /// Names one publish of the events from this position on: never the same again, whatever the batch id is made from.
+    fn publish(&self, start: usize) -> String {
+        self.uuid((1 << 40) + start as u64)
     }
 
     fn uuid(&self, number: u64) -> String {
