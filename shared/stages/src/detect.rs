@@ -236,11 +236,11 @@ impl Detect {
         let mut owners = HashMap::new();
         let mut without_alerts = Vec::new();
         // Few at a time, so that memory is bounded by what some messages lead to and not by what all do.
-        let drafted = futures::stream::iter(leads).map(|lead| async move {
+        // Collected first (nothing has begun yet): a stream with a closure in it asks more of the caller's future than it can give.
+        let drafts: Vec<_> = leads.iter().map(|lead| self.draft_and_carry_out(watchlist, lead, now)).collect();
+        let carried: Vec<_> = futures::stream::iter(drafts).buffered(CONCURRENT_PLANS).collect().await;
+        for (lead, carried) in leads.iter().zip(carried) {
             let batch = &lead.header.batch;
-            (batch, self.draft_and_carry_out(watchlist, lead, now).await)
-        });
-        for (batch, carried) in drafted.buffered(CONCURRENT_PLANS).collect::<Vec<_>>().await {
             match carried {
                 Ok(Carried::Out { publish }) => _ = owners.insert(batch.clone(), Ok(publish)),
                 Ok(Carried::Nothing(mark)) => without_alerts.push(mark),

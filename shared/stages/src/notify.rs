@@ -78,14 +78,15 @@ impl Notify {
                 Err(_) => at,
             })
             .collect();
-        let told = futures::stream::iter(items.iter().enumerate()).map(|(at, item)| {
-            let leads = leads[at] == at;
-            async move { if leads { Some(self.message(item, now).await) } else { None } }
-        });
-        let told: Vec<Option<Result<(), String>>> = told.buffered(CONCURRENT_MESSAGES).collect().await;
+        // Collected first (nothing has begun yet): a stream with a closure in it asks more of the caller's future than it can give.
+        let calls: Vec<_> =
+            items.iter().enumerate().filter(|(at, _)| leads[*at] == *at).map(|(_, item)| self.message(item, now)).collect();
+        let told: Vec<Result<(), String>> = futures::stream::iter(calls).buffered(CONCURRENT_MESSAGES).collect().await;
+        let told: HashMap<usize, Result<(), String>> =
+            leads.iter().enumerate().filter(|(at, lead)| at == *lead).map(|(at, _)| at).zip(told).collect();
         let outcomes: Vec<Outcome> = leads
             .iter()
-            .map(|lead| match &told[*lead] {
+            .map(|lead| match told.get(lead) {
                 Some(Err(reason)) => Outcome::Retry(reason.clone()),
                 Some(Ok(())) => Outcome::Done,
                 None => Outcome::Retry("the message was not looked at".into()),
