@@ -19,6 +19,9 @@ const ASK_MS: u64 = 15 * 60_000;
 /// Longest wait that a server's `Retry-After` is believed.
 const LONGEST_WAIT_MS: u64 = 5 * 60_000;
 
+/// Code of an event that was good but not stored: to be sent again.
+const UNAVAILABLE: &str = "unavailable";
+
 /// A server and a key. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -61,6 +64,9 @@ pub struct EventBody {
 /// What the server says about a request of events.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct EventReply {
+    /// HTTP status.
+    #[serde(skip)]
+    pub status: u16,
     /// How many events it took.
     pub accepted: u64,
     /// How many it did not.
@@ -232,7 +238,8 @@ impl Client {
         if status.is_success() { Ok(bytes) } else { Err(failed(status, &bytes)) }
     }
 
-    /// Sends events: again and again while the server is busy (429, 503) or away, as long as the patience lasts.
+    /// Sends events: again and again while the server is busy (429, 503, or a part of the events not stored) or away, as long as the
+    /// patience lasts. Each try is the same request, so that what an earlier one stored counts once.
     pub async fn send_events(&self, body: &EventBody) -> Sent {
         let started = Instant::now();
         let mut retries = 0;
@@ -273,9 +280,15 @@ impl Client {
         if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
             return Err(Try::Again(failed(status, &bytes), wait));
         }
-        // A request of which no event was accepted is answered 400 or 403, with the same body as 202.
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(Try::Final(failed(status, &bytes)));
+        }
+        // A request of which no event was accepted is answered 400, 403 or 413, with the same body as 202.
         match serde_json::from_slice::<EventReply>(&bytes) {
-            Ok(reply) => Ok(reply),
+            Ok(reply) if reply.errors.iter().any(|e| e.code == UNAVAILABLE) => {
+                Err(Try::Again(CallError::Busy("the server cannot store events for the moment".into()), wait))
+            }
+            Ok(reply) => Ok(EventReply { status: status.as_u16(), ..reply }),
             Err(e) if status.is_success() => Err(Try::Final(CallError::Strange(format!(
                 "{} took events but its reply is not understood: {e}",
                 self.base
@@ -458,12 +471,26 @@ pub mod tests {
         })
         .await;
         let sent = fake.client().send_events(&body()).await;
-        assert_eq!(sent.outcome, Ok(EventReply { accepted: 1, ..EventReply::default() }));
+        assert_eq!(sent.outcome, Ok(EventReply { status: 202, accepted: 1, ..EventReply::default() }));
         assert_eq!(sent.retries, 2);
         let got = fake.got();
         assert_eq!(got.len(), 3);
         assert!(got.iter().all(|g| g.headers["idempotency-key"] == "k-1" && g.body == b"{}\n"));
         assert!(got.iter().all(|g| g.headers["authorization"] == "Bearer key-1"));
+    }
+
+    #[tokio::test]
+    async fn a_request_of_which_a_part_was_not_stored_is_made_again() {
+        let fake = Fake::start(|number, _| match number {
+            0 => {
+                let error = r#"{"index":1,"pointer":"","code":"unavailable","reason":"send it again"}"#;
+                (202, vec![], format!(r#"{{"accepted":1,"rejected":1,"errors":[{error}]}}"#))
+            }
+            _ => (202, vec![], r#"{"accepted":2,"rejected":0,"errors":[]}"#.into()),
+        })
+        .await;
+        let sent = fake.client().send_events(&body()).await;
+        assert_eq!((sent.outcome.unwrap().accepted, sent.retries), (2, 1));
     }
 
     #[tokio::test]

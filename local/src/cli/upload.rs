@@ -80,8 +80,6 @@ pub struct Summary {
     pub elapsed_ms: u64,
     /// The first reasons by line.
     pub reasons: BTreeMap<u64, Reason>,
-    /// The last line that was sent.
-    pub last_line: u64,
 }
 
 /// Why an event was rejected.
@@ -156,7 +154,8 @@ struct Answer {
     retries: u64,
     events: u64,
     bytes: u64,
-    last_line: u64,
+    /// Why the key may write none of these events.
+    forbidden: Option<String>,
 }
 
 /// Sends what comes in until it ends, a request fails for good, or the user stops it.
@@ -202,7 +201,12 @@ pub async fn upload(
             Some(done) = in_flight.join_next(), if !in_flight.is_empty() => match done {
                 Ok(Ok(answer)) => {
                     progress.advance(&answer);
+                    let forbidden = answer.forbidden.clone();
                     summary.add(answer);
+                    // A key for other events: the rest would fare no better. Where some are taken, all get their chance.
+                    if let (Some(reason), 0) = (forbidden, summary.accepted) {
+                        stopped = Some(Failure::new(Exit::Refused, format!("the key may not write these events: {reason}")));
+                    }
                 }
                 Ok(Err(error)) => stopped = Some(Failure::from(error)),
                 Err(error) => stopped = Some(Failure::new(Exit::Failed, format!("a sender failed: {error}"))),
@@ -263,23 +267,31 @@ async fn sleep_until(due: Option<tokio::time::Instant>) {
 
 /// Sends one batch, in halves where it is too large for the server.
 async fn send(client: Client, batch: Batch, identity: String) -> Result<Answer, CallError> {
-    let mut answer = Answer {
-        events: batch.lines.len() as u64,
-        bytes: batch.end - batch.begin,
-        last_line: batch.lines.last().copied().unwrap_or_default(),
-        ..Answer::default()
-    };
+    let mut answer = Answer { events: batch.lines.len() as u64, bytes: batch.end - batch.begin, ..Answer::default() };
     let mut left = vec![batch];
     while let Some(batch) = left.pop() {
         let sent = client.send_events(&body(&batch, &identity)?).await;
         answer.requests += 1;
         answer.retries += sent.retries;
         match sent.outcome {
-            Ok(reply) => answer.take(&batch, reply),
-            Err(CallError::TooLarge(_)) if batch.lines.len() > 1 => {
+            Ok(reply) if reply.accepted + reply.rejected == batch.lines.len() as u64 => answer.take(&batch, reply),
+            Ok(EventReply { status: 413, .. }) | Err(CallError::TooLarge(_)) if batch.lines.len() > 1 => {
                 let (first, second) = batch.split();
                 left.push(second);
                 left.push(first);
+            }
+            Ok(reply) if reply.accepted == 0 => {
+                let why = reply.errors.into_iter().next();
+                let (code, reason) = why.map_or_else(Default::default, |e| (e.code, e.reason));
+                answer.reject_all(&batch, &code, &format!("the request was refused as a whole: {reason}"));
+            }
+            Ok(reply) => {
+                let (told, sent) = (reply.accepted + reply.rejected, batch.lines.len() as u64);
+                let first = batch.lines.first().copied().unwrap_or_default();
+                answer.take(&batch, reply);
+                answer.rejected += sent.saturating_sub(told);
+                let reason = format!("the server told of {told} of the {sent} events from here on");
+                answer.reasons.push((first, Reason { reason, ..Reason::default() }));
             }
             Err(CallError::TooLarge(reason)) => answer.reject_all(&batch, "too_large", &reason),
             // The server understood the request and wants none of it.
@@ -314,6 +326,9 @@ fn body(batch: &Batch, identity: &str) -> Result<EventBody, CallError> {
 
 impl Answer {
     fn take(&mut self, batch: &Batch, reply: EventReply) {
+        if reply.status == 403 {
+            self.forbidden = Some(reply.errors.first().map(|e| e.reason.clone()).unwrap_or_default());
+        }
         self.accepted += reply.accepted;
         self.rejected += reply.rejected;
         for error in reply.errors {
@@ -342,7 +357,6 @@ impl Summary {
         self.rejected += answer.rejected;
         self.requests += answer.requests;
         self.retries += answer.retries;
-        self.last_line = self.last_line.max(answer.last_line);
         for (line, reason) in answer.reasons {
             self.remember(line, reason);
         }
@@ -597,6 +611,49 @@ mod tests {
         assert_eq!(sending.stopped.as_ref().unwrap().exit, Exit::Refused);
         assert!(fake.got().len() <= 3, "{} requests", fake.got().len());
         assert_eq!(sending.report(&mut Out::captured().0, Report::Json).unwrap_err().exit, Exit::Refused);
+    }
+
+    #[tokio::test]
+    async fn a_key_for_other_events_stops_at_once_but_not_where_some_are_taken() {
+        let forbidden = |got: &crate::client::tests::Got| {
+            let error = json!({"index": 0, "pointer": "/source", "code": "forbidden_source", "reason": "not yours"});
+            let rejected = got.lines().len();
+            (403, vec![], json!({"accepted": 0, "rejected": rejected, "errors": vec![error; 1]}).to_string())
+        };
+        let fake = Fake::start(move |_, got| forbidden(got)).await;
+        let sending = run(&fake, (1..=500).map(event).collect(), Options { concurrency: 1, ..options() }).await;
+        assert_eq!(sending.stopped.unwrap().exit, Exit::Refused);
+        assert_eq!((fake.got().len(), sending.summary.rejected), (1, 2));
+        let fake = Fake::start(move |number, got| match number {
+            0 => (202, vec![], accept_all(got)),
+            _ => forbidden(got),
+        })
+        .await;
+        let sending = run(&fake, (1..=6).map(event).collect(), Options { concurrency: 1, ..options() }).await;
+        assert!(sending.stopped.is_none());
+        assert_eq!((sending.summary.accepted, sending.summary.rejected), (2, 4));
+    }
+
+    #[tokio::test]
+    async fn no_event_is_forgotten_when_a_request_is_refused_as_a_whole() {
+        for (status, accepted, rejected) in [(400, 0, 4), (413, 2, 2)] {
+            let fake = Fake::start(move |_, got| {
+                let error = json!({"index": 0, "pointer": "", "code": "whole", "reason": "the body"});
+                match (status, got.lines().len()) {
+                    (413, 1) if got.lines()[0].contains('1') || got.lines()[0].contains('2') => {
+                        (202, vec![], accept_all(got))
+                    }
+                    _ => (status, vec![], json!({"accepted": 0, "rejected": 1, "errors": [error]}).to_string()),
+                }
+            })
+            .await;
+            let four = Options { batch_events: 4, ..options() };
+            let sending = run(&fake, (1..=4).map(event).collect(), four).await;
+            assert_eq!((sending.summary.accepted, sending.summary.rejected), (accepted, rejected), "{status}");
+        }
+        let fake = Fake::start(|_, _| (202, vec![], json!({"accepted": 1, "rejected": 0}).to_string())).await;
+        let sending = run(&fake, (1..=2).map(event).collect(), options()).await;
+        assert_eq!((sending.summary.accepted, sending.summary.rejected), (1, 1));
     }
 
     #[tokio::test]

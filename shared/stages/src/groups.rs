@@ -498,3 +498,120 @@ fn commit_writes(group: &Group, contents: &Contents, now: Timestamp) -> Result<V
     }
     Ok(writes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sluice_testkit::fault::{Fault, Faulty};
+    use sluice_testkit::memory::MemoryTable;
+
+    fn now() -> Timestamp {
+        Timestamp::parse_rfc3339("2026-11-21T10:00:00Z").unwrap()
+    }
+
+    fn file(table: &str, n: usize, group: &Group) -> RecordedFile {
+        let key = format!("lake/{table}/data/dt=2026-11-21/hour=10/{}-{n}.parquet", group.id);
+        let far = Timestamp::parse_rfc3339("9999-12-31T23:59:59.999999Z").unwrap();
+        RecordedFile {
+            key,
+            rows: u64::MAX,
+            size_bytes: u64::MAX,
+            min_time: far,
+            max_time: far,
+            group: group.id.clone(),
+        }
+    }
+
+    fn counter(n: usize) -> Write {
+        let deltas = ["lake_stored", "lake_quarantined"].map(|field| (field.to_owned(), i64::MAX)).to_vec();
+        Write::Add { key: Key::new("counter", n.to_string()), deltas, expires_at: None }
+    }
+
+    #[tokio::test]
+    async fn the_largest_group_fits_a_transaction_of_dynamodb() {
+        let groups = Groups::new(Arc::new(MemoryTable::new()), 1_000);
+        let group = groups.begin(now()).await.unwrap();
+        let batches = (0..MAX_BATCHES).map(|i| format!("{i:0>MAX_BATCH_ID_BYTES$}")).collect();
+        let mut files: BTreeMap<String, Vec<RecordedFile>> = BTreeMap::new();
+        for n in 0..MAX_FILES {
+            // Most files in one table, where their items split, and one in each of the others.
+            let table = format!("{:a>128}", n.min(MAX_TABLES - 1));
+            files.entry(table.clone()).or_default().push(file(&table, n, &group));
+        }
+        let contents = Contents { batches, files, counters: (0..MAX_COUNTERS).map(counter).collect() };
+        let writes = commit_writes(&group, &contents, now()).unwrap();
+        let sizes = writes.iter().map(|write| match write {
+            Write::Put { value, .. } => value.to_string().len(),
+            _ => 1_024,
+        });
+        assert!(writes.len() <= 100, "{}", writes.len());
+        assert!(sizes.clone().all(|size| size < 390_000), "{:?}", sizes.max());
+        assert!(sizes.sum::<usize>() < 4_000_000);
+        assert_eq!(groups.commit(&group, &contents, now()).await.unwrap(), Ended::Committed);
+        let tables = recorded_tables(groups.table.as_ref()).await.unwrap();
+        assert_eq!(tables.len(), MAX_TABLES);
+        for (table, files) in contents.files {
+            assert_eq!(recorded_files(groups.table.as_ref(), &table).await.unwrap(), files);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_group_that_cannot_be_committed_is_aborted() {
+        let groups = Groups::new(Arc::new(MemoryTable::new()), 1_000);
+        let group = groups.begin(now()).await.unwrap();
+        let contents = Contents { counters: (0..100).map(counter).collect(), ..Contents::default() };
+        assert_eq!(groups.commit(&group, &contents, now()).await.unwrap(), Ended::Aborted);
+        assert_eq!(groups.commit(&group, &Contents::default(), now()).await.unwrap(), Ended::Aborted);
+        assert_eq!(groups.abort(&group, now()).await.unwrap(), Ended::Aborted);
+    }
+
+    #[tokio::test]
+    async fn giving_up_a_committed_group_says_that_it_is_committed() {
+        let groups = Groups::new(Arc::new(MemoryTable::new()), 1_000);
+        let group = groups.begin(now()).await.unwrap();
+        assert_eq!(groups.commit(&group, &Contents::default(), now()).await.unwrap(), Ended::Committed);
+        assert_eq!(groups.abort(&group, now()).await.unwrap(), Ended::Committed);
+    }
+
+    #[tokio::test]
+    async fn more_items_than_a_page_are_all_read() {
+        let table: Arc<dyn Table> = Arc::new(MemoryTable::new());
+        let groups = Groups::new(table.clone(), 1_000);
+        for n in 0..PAGE + 3 {
+            let key = Key::new("file#t", format!("g{n}-000"));
+            let value = json!({"files": [{"key": "k", "rows": 1, "bytes": 2, "min": 3, "max": 4}]});
+            table.write(vec![Write::Put { key, value, condition: Condition::Any, expires_at: None }]).await.unwrap();
+        }
+        let files = recorded_files(groups.table.as_ref(), "t").await.unwrap();
+        assert_eq!(files.len(), PAGE + 3);
+        assert_eq!((files[0].group.as_str(), files[0].max_time.micros()), ("g0", 4));
+    }
+
+    #[tokio::test]
+    async fn an_item_that_cannot_be_read_is_an_error_and_not_a_missing_file() {
+        let table = MemoryTable::new();
+        for value in [json!({}), json!({"files": [{"key": "k"}]})] {
+            let put =
+                Write::Put { key: Key::new("file#t", "g-000"), value, condition: Condition::Any, expires_at: None };
+            table.write(vec![put]).await.unwrap();
+            assert_eq!(recorded_files(&table, "t").await.unwrap_err().kind, ErrorKind::Corrupt);
+        }
+    }
+
+    #[tokio::test]
+    async fn many_claims_take_few_writes_and_one_taken_batch_does_not_hold_its_neighbours() {
+        let table = Arc::new(Faulty::new(MemoryTable::new()));
+        let groups = Groups::new(table.clone(), 1_000);
+        let names: Vec<String> = (0..200).map(|i| format!("b{i}")).collect();
+        let wanted: Vec<Wanted<'_>> = names.iter().map(|batch| Wanted { batch, publish: "p" }).collect();
+        let (one, other) = (groups.begin(now()).await.unwrap(), groups.begin(now()).await.unwrap());
+        let before = table.calls("table.write");
+        assert!(groups.claim(&one, &wanted[..100], now()).await.iter().all(|claim| *claim == Claim::Held));
+        assert_eq!(table.calls("table.write") - before, 100 / CLAIMS_PER_WRITE);
+        // The transaction with the first claims fails once; each is then made alone.
+        table.script("table.write", [Fault::Before(ErrorKind::Conflict)]);
+        let claims = groups.claim(&other, &wanted[50..], now()).await;
+        assert!(claims[..50].iter().all(|claim| matches!(claim, Claim::Later(_))));
+        assert!(claims[50..].iter().all(|claim| *claim == Claim::Held), "{claims:?}");
+    }
+}

@@ -212,6 +212,7 @@ impl Index {
         let (mut documents, mut origins) =
             (Vec::with_capacity(read.events.len()), Vec::with_capacity(read.events.len()));
         let mut counters: HashMap<&str, String> = HashMap::new();
+        let received = taken.received.to_micros_text();
         for (position, event) in &read.events {
             let schema = self.registry.resolve(&event.event_type);
             let index = names
@@ -219,7 +220,7 @@ impl Index {
                 .or_insert_with(|| lake::index_name(schema, event.time))
                 .clone();
             let id = document_id(&event.source, &event.id, event.time);
-            documents.push(Document { index, id, source: document(schema, event) });
+            documents.push(Document { index, id, source: document(schema, event, &received) });
             let counter =
                 counters.entry(&event.event_type).or_insert_with(|| ledger::counter(taken.received, &event.event_type));
             origins.push((*position, counter.clone()));
@@ -379,7 +380,7 @@ fn judge<'m>(
 
 /// The document of an event: its attributes, its `data` by the columns of the schema, and in `extra` what neither names. Written as text,
 /// since numbers must stay as they came.
-fn document(schema: &Schema, event: &Event<'_>) -> String {
+fn document(schema: &Schema, event: &Event<'_>, received: &str) -> String {
     let mut out = String::with_capacity(512);
     out.push_str("{\"id\":");
     write_string(&mut out, &event.id);
@@ -390,7 +391,7 @@ fn document(schema: &Schema, event: &Event<'_>) -> String {
     out.push_str(",\"time\":\"");
     out.push_str(&event.time.to_micros_text());
     out.push_str("\",\"receivedtime\":\"");
-    out.push_str(&event.received.to_micros_text());
+    out.push_str(received);
     out.push('"');
     for (name, value) in [
         ("subject", &event.subject),

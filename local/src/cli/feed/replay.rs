@@ -107,8 +107,8 @@ impl Replay {
         };
         let progress = Progress::new(total_bytes);
         let (to, input) = mpsc::channel(WAITING_GROUPS);
-        let pace = self.speed.map(|rows_per_s| Duration::from_secs_f64(1.0 / rows_per_s));
-        let reader = std::thread::spawn(move || rows.hand_on(pace, &to));
+        let speed = self.speed;
+        let reader = std::thread::spawn(move || rows.hand_on(speed, &to));
         let sending = upload::upload(client, input, options, &progress).await;
         progress.finish();
         let read = if sending.stopped.is_none() { reader.join() } else { Ok(Ok(())) };
@@ -177,14 +177,15 @@ impl<R: Read> Rows<R> {
         Ok(Self { reader, columns, quotes })
     }
 
-    /// Hands on row after row, each `pace` after the other where there is one.
-    fn hand_on(&mut self, pace: Option<Duration>, to: &mpsc::Sender<Vec<Item>>) -> Result<(), String> {
+    /// Hands on row after row, so many a second where that is given.
+    fn hand_on(&mut self, rows_per_s: Option<f64>, to: &mpsc::Sender<Vec<Item>>) -> Result<(), String> {
         let started = Instant::now();
-        let mut number = 0u32;
+        let mut due_s = 0.0;
         while let Some(item) = self.next()? {
-            if let Some(pace) = pace {
-                std::thread::sleep((pace * number).saturating_sub(started.elapsed()));
-                number += 1;
+            if let Some(rows_per_s) = rows_per_s {
+                let due = Duration::try_from_secs_f64(due_s).unwrap_or_default();
+                std::thread::sleep(due.saturating_sub(started.elapsed()));
+                due_s += 1.0 / rows_per_s;
             }
             if to.blocking_send(vec![item]).is_err() {
                 break;

@@ -70,11 +70,15 @@ pub struct Send {
 impl Send {
     /// Sends everything and tells what became of it.
     pub async fn run(self, client: &Client, out: &mut Out) -> Result<(), Failure> {
-        let (source, concurrency) = (self.open()?, self.concurrency as usize);
+        if self.is_stdin() {
+            // Before waiting for input.
+            client.check().await?;
+        }
+        let source = self.open()?;
         client.check().await?;
         let options = Options {
             batch_events: self.batch_size as usize,
-            concurrency,
+            concurrency: self.concurrency as usize,
             linger: source.live.then_some(Duration::from_millis(LINGER_MS)),
             identity: source.identity.clone(),
             advice: if source.live { "what was accepted stays" } else { upload::SEND_AGAIN },

@@ -1,0 +1,418 @@
+//! The one thread that writes the index. Calls that wait together share a commit.
+
+use super::document::Prepared;
+use super::failure;
+use super::fields::{Fields, ID, INDEX, key};
+use sluice_ports::{DocumentOutcome, ErrorKind, PortError};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tantivy::columnar::StrColumn;
+use tantivy::index::SegmentReader;
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, UserOperation};
+use tantivy::schema::IndexRecordOption;
+use tantivy::{DocSet, Index, IndexReader, IndexWriter, InvertedIndexReader, Searcher, TERMINATED, TantivyError, Term};
+use tokio::sync::oneshot;
+
+const CREATE: &str = "search.create";
+
+/// Calls that may wait; the next one blocks its thread.
+const WAITING_CALLS: usize = 64;
+/// A commit takes no further call once it has this many documents.
+const COMMIT_DOCUMENTS: usize = 20_000;
+/// Documents handed to the indexing thread at once.
+const BATCH_DOCUMENTS: usize = 256;
+/// A segment of this many documents is merged no further, so that a merge is bounded in time, memory and space.
+const MERGED_DOCUMENTS: usize = 1_000_000;
+/// After this long without a call, the reader lets go of the segments that were merged away.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// What to add, and where the outcomes go.
+pub(super) struct Call {
+    /// Each document, or why it can never be indexed.
+    pub documents: Vec<Result<Prepared, String>>,
+    /// Takes one outcome per document.
+    pub reply: oneshot::Sender<Vec<DocumentOutcome>>,
+}
+
+/// Owns the thread; dropping it finishes the calls that wait.
+pub(super) struct Writer {
+    calls: Option<SyncSender<Call>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread. Fails if the index cannot be written.
+    pub(super) fn start(
+        index: Index,
+        reader: IndexReader,
+        fields: Fields,
+        memory_bytes: usize,
+    ) -> Result<Self, PortError> {
+        let mut state = State { index, reader, fields, memory_bytes, writer: None, seen: None };
+        state.open().map_err(|error| failure::tantivy("search.open", error))?;
+        let (calls, waiting) = mpsc::sync_channel(WAITING_CALLS);
+        let thread = std::thread::Builder::new()
+            .name("search-writer".to_owned())
+            .spawn(move || state.run(&waiting))
+            .map_err(|error| failure::io("search.open", "a thread", error))?;
+        Ok(Self { calls: Some(calls), thread: Some(thread) })
+    }
+
+    /// Where calls go.
+    pub(super) fn calls(&self) -> Option<SyncSender<Call>> {
+        self.calls.clone()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.calls.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the search writer panicked");
+        }
+    }
+}
+
+struct State {
+    index: Index,
+    reader: IndexReader,
+    fields: Fields,
+    memory_bytes: usize,
+    /// `None` after a failure, until it can be opened again.
+    writer: Option<IndexWriter<Prepared>>,
+    /// `None` until the first call.
+    seen: Option<Seen>,
+}
+
+impl State {
+    fn run(mut self, calls: &Receiver<Call>) {
+        let mut settled = true;
+        loop {
+            let first = if settled {
+                calls.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                calls.recv_timeout(IDLE)
+            };
+            match first {
+                Ok(first) => {
+                    settled = false;
+                    self.group(first, calls);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    settled = true;
+                    self.settle();
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        if let Err(error) = self.reader.reload() {
+            tracing::warn!(error = %error, "the search reader cannot be reloaded");
+        }
+        if let Some(writer) = &self.writer
+            && let Err(error) = writer.garbage_collect_files().wait()
+        {
+            tracing::warn!(error = %error, "old search files cannot be removed");
+        }
+    }
+
+    fn group(&mut self, first: Call, calls: &Receiver<Call>) {
+        let mut group = Vec::new();
+        let mut documents = 0;
+        let mut next = Some(first);
+        while let Some(call) = next {
+            documents += call.documents.len();
+            group.push(call);
+            next = if documents < COMMIT_DOCUMENTS { calls.try_recv().ok() } else { None };
+        }
+        let (inputs, replies): (Vec<_>, Vec<_>) = group.into_iter().map(|call| (call.documents, call.reply)).unzip();
+        let mut plans: Vec<Vec<Plan>> = inputs.iter().map(|documents| Vec::with_capacity(documents.len())).collect();
+        let written = self.write(inputs, &mut plans);
+        if let Err(error) = &written {
+            tracing::warn!(error = %error, documents, "documents cannot be indexed");
+            // Whatever was added is undone; the next call opens a new writer at the last commit.
+            self.writer = None;
+            self.seen = None;
+        }
+        for (plan, reply) in plans.into_iter().zip(replies) {
+            let outcomes = plan.into_iter().map(|plan| plan.outcome(written.as_ref().err())).collect();
+            // A caller that went away does not need its answer.
+            let _ = reply.send(outcomes);
+        }
+    }
+
+    /// Adds what is new and commits. On an error the plans are as they would have been.
+    fn write(&mut self, inputs: Vec<Vec<Result<Prepared, String>>>, plans: &mut [Vec<Plan>]) -> tantivy::Result<()> {
+        let mut problem = self.ready().err();
+        let mut lookup = Lookup::new(self.reader.searcher(), self.fields);
+        let mut pending: HashMap<u64, Vec<(String, String)>> = HashMap::new();
+        let mut batch = Vec::with_capacity(BATCH_DOCUMENTS);
+        let mut added = false;
+        for (documents, plan) in inputs.into_iter().zip(plans) {
+            for document in documents {
+                let document = match document {
+                    Ok(document) => document,
+                    Err(why) => {
+                        plan.push(Plan::Reject(why));
+                        continue;
+                    }
+                };
+                if problem.is_some() {
+                    plan.push(Plan::Create);
+                    continue;
+                }
+                match self.is_new(&document, &mut lookup, &mut pending) {
+                    Ok(true) => {
+                        plan.push(Plan::Create);
+                        added = true;
+                        batch.push(UserOperation::Add(document));
+                        if batch.len() == BATCH_DOCUMENTS {
+                            problem = self.add(&mut batch).err();
+                        }
+                    }
+                    Ok(false) => plan.push(Plan::Exists),
+                    Err(error) => {
+                        plan.push(Plan::Create);
+                        problem = Some(error);
+                    }
+                }
+            }
+        }
+        if problem.is_none() {
+            problem = self.add(&mut batch).err();
+        }
+        let Some(writer) = self.writer.as_mut().filter(|_| added) else { return problem.map_or(Ok(()), Err) };
+        match problem {
+            None => {
+                writer.commit()?;
+                self.reader.reload()
+            }
+            // The indexing thread keeps the reason; a commit brings it out and, as the thread has failed, commits nothing.
+            Some(error @ TantivyError::ErrorInThread(_)) => Err(writer.prepare_commit().err().unwrap_or(error)),
+            Some(error) => Err(error),
+        }
+    }
+
+    fn add(&self, batch: &mut Vec<UserOperation<Prepared>>) -> tantivy::Result<()> {
+        match &self.writer {
+            Some(writer) if !batch.is_empty() => writer.run(batch.drain(..)).map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    fn open(&mut self) -> tantivy::Result<()> {
+        let options = IndexWriterOptions::builder()
+            .memory_budget_per_thread(self.memory_bytes)
+            .num_worker_threads(1)
+            .num_merge_threads(1)
+            .build();
+        let writer = self.index.writer_with_options(options)?;
+        let mut policy = LogMergePolicy::default();
+        policy.set_max_docs_before_merge(MERGED_DOCUMENTS);
+        writer.set_merge_policy(Box::new(policy));
+        self.writer = Some(writer);
+        Ok(())
+    }
+
+    fn ready(&mut self) -> tantivy::Result<()> {
+        if self.writer.is_none() {
+            self.open()?;
+            // A commit that failed late may be there nevertheless.
+            self.reader.reload()?;
+        }
+        let searcher = self.reader.searcher();
+        if self.seen.as_ref().is_none_or(Seen::is_full) {
+            self.seen = Some(Seen::read(&searcher, self.fields)?);
+        }
+        Ok(())
+    }
+
+    fn is_new(
+        &mut self,
+        document: &Prepared,
+        lookup: &mut Lookup,
+        pending: &mut HashMap<u64, Vec<(String, String)>>,
+    ) -> tantivy::Result<bool> {
+        let Prepared { key, index, id, .. } = document;
+        let perhaps_seen = self.seen.as_mut().is_none_or(|seen| seen.insert(*key));
+        if perhaps_seen && lookup.contains(*key, index, id)? {
+            return Ok(false);
+        }
+        let same = pending.entry(*key).or_default();
+        if same.iter().any(|(i, d)| i == index && d == id) {
+            return Ok(false);
+        }
+        same.push((index.clone(), id.clone()));
+        Ok(true)
+    }
+}
+
+/// What becomes of a document if the commit succeeds.
+enum Plan {
+    Create,
+    Exists,
+    Reject(String),
+}
+
+impl Plan {
+    fn outcome(self, failure: Option<&TantivyError>) -> DocumentOutcome {
+        match (self, failure) {
+            (Plan::Reject(why), _) => DocumentOutcome::Rejected(why),
+            // It may exist only in what was undone.
+            (_, Some(error)) => DocumentOutcome::Failed(failure::tantivy(CREATE, error.clone())),
+            (Plan::Create, None) => DocumentOutcome::Created,
+            (Plan::Exists, None) => DocumentOutcome::Exists,
+        }
+    }
+}
+
+/// Answers a call whose writer is gone.
+pub(super) fn gone() -> PortError {
+    PortError::new(ErrorKind::Unavailable, CREATE, "the search writer has stopped")
+}
+
+/// Looks documents up in the committed segments.
+struct Lookup {
+    searcher: Searcher,
+    fields: Fields,
+    segments: Vec<Option<Segment>>,
+}
+
+struct Segment {
+    keys: Arc<InvertedIndexReader>,
+    index: StrColumn,
+    id: StrColumn,
+}
+
+impl Lookup {
+    fn new(searcher: Searcher, fields: Fields) -> Self {
+        let segments = searcher.segment_readers().iter().map(|_| None).collect();
+        Self { searcher, fields, segments }
+    }
+
+    fn contains(&mut self, key: u64, index: &str, id: &str) -> tantivy::Result<bool> {
+        let term = Term::from_field_u64(self.fields.key, key);
+        for (reader, slot) in self.searcher.segment_readers().iter().zip(&mut self.segments) {
+            let segment = match slot {
+                Some(segment) => segment,
+                None => match Segment::open(reader, self.fields)? {
+                    Some(segment) => slot.insert(segment),
+                    None => continue,
+                },
+            };
+            let Some(mut postings) = segment.keys.read_postings(&term, IndexRecordOption::Basic)? else { continue };
+            while postings.doc() != TERMINATED {
+                let doc = postings.doc();
+                if holds(&segment.id, doc, id)? && holds(&segment.index, doc, index)? {
+                    return Ok(true);
+                }
+                postings.advance();
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Segment {
+    fn open(reader: &SegmentReader, fields: Fields) -> tantivy::Result<Option<Self>> {
+        let columns = reader.fast_fields();
+        let (Some(index), Some(id)) = (columns.str(INDEX)?, columns.str(ID)?) else { return Ok(None) };
+        Ok(Some(Self { keys: reader.inverted_index(fields.key)?, index, id }))
+    }
+}
+
+fn holds(column: &StrColumn, doc: u32, text: &str) -> tantivy::Result<bool> {
+    let mut found = String::new();
+    for ord in column.term_ords(doc) {
+        found.clear();
+        if column.ord_to_str(ord, &mut found)? && found == text {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A Bloom filter over the keys of all documents, so that a new document is mostly known to be new without a look at any segment.
+///
+/// Each key sets 6 bits within one 512-bit block (Putze, Sanders, Singler, "Cache-, hash- and space-efficient Bloom filters", 2007); at
+/// 12 bits per key about one in 200 is looked up in vain.
+struct Seen {
+    blocks: Vec<[u64; 8]>,
+    keys: usize,
+}
+
+const KEYS_PER_BLOCK: usize = 512 / 12;
+
+impl Seen {
+    /// A filter with the keys of all segments and room for as many again.
+    fn read(searcher: &Searcher, fields: Fields) -> tantivy::Result<Self> {
+        let documents = usize::try_from(searcher.num_docs()).unwrap_or(usize::MAX / 2);
+        let blocks = (documents * 2).max(1 << 15).div_ceil(KEYS_PER_BLOCK).next_power_of_two();
+        let mut seen = Self { blocks: vec![[0; 8]; blocks], keys: 0 };
+        for reader in searcher.segment_readers() {
+            let inverted = reader.inverted_index(fields.key)?;
+            let mut keys = inverted.terms().stream()?;
+            while keys.advance() {
+                if let Ok(key) = keys.key().try_into() {
+                    seen.insert(u64::from_be_bytes(key));
+                }
+            }
+        }
+        Ok(seen)
+    }
+
+    fn is_full(&self) -> bool {
+        self.keys > self.blocks.len() * KEYS_PER_BLOCK
+    }
+
+    /// Adds a key; answers whether it may have been there.
+    fn insert(&mut self, key: u64) -> bool {
+        let mask = self.blocks.len() - 1;
+        // The low bits pick the block, the high 54 the bits in it.
+        #[allow(clippy::cast_possible_truncation)]
+        let block = &mut self.blocks[key as usize & mask];
+        let mut bits = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut there = true;
+        for _ in 0..6 {
+            let (word, bit) = ((bits >> 61) as usize, 1u64 << ((bits >> 55) & 63));
+            there &= block[word] & bit != 0;
+            block[word] |= bit;
+            bits = bits.rotate_left(9).wrapping_add(key);
+        }
+        self.keys += usize::from(!there);
+        there
+    }
+}
+
+/// The hash under which a document is looked up; here so that the two sides cannot drift apart.
+pub(super) fn key_term(fields: Fields, index: &str, id: &str) -> Term {
+    Term::from_field_u64(fields.key, key(index, id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_forgets_nothing_and_is_seldom_wrong() {
+        let mut seen = Seen { blocks: vec![[0; 8]; 1024], keys: 0 };
+        let full = 1024 * KEYS_PER_BLOCK;
+        for n in 0..full {
+            seen.insert(key("index", &n.to_string()));
+        }
+        assert!((0..full).all(|n| seen.insert(key("index", &n.to_string()))));
+        let wrong = (0..20_000).filter(|n| {
+            let mut copy = Seen { blocks: seen.blocks.clone(), keys: 0 };
+            copy.insert(key("other", &n.to_string()))
+        });
+        let wrong = wrong.take(1_000).count();
+        assert!(wrong < 400, "{wrong} of 20,000 were taken for known");
+    }
+}
