@@ -93,7 +93,12 @@ impl Load {
 
     /// Sends `per_s` requests a second, due at fixed moments so that a slow answer does not slow the clock; answers p50 and p99 counted
     /// from when each was due.
-    pub fn at_rate(&self, per_s: u32, during: Duration, body: impl Fn(u64) -> Vec<u8> + Sync) -> anyhow::Result<(Duration, Duration)> {
+    pub fn at_rate(
+        &self,
+        per_s: u32,
+        during: Duration,
+        body: impl Fn(u64) -> Vec<u8> + Sync,
+    ) -> anyhow::Result<(Duration, Duration)> {
         let total = (during.as_secs_f64() * f64::from(per_s)) as usize;
         let started = Instant::now();
         let next = AtomicUsize::new(0);

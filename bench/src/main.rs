@@ -18,12 +18,16 @@ use std::time::{Duration, Instant};
 const EVENTS_PER_REQUEST: usize = 100;
 
 fn main() -> anyhow::Result<()> {
-    let events: usize = std::env::args().nth(1).map_or(Ok(1_000_000), |n| n.parse()).context("usage: sluice-bench [EVENTS]")?;
+    let events: usize =
+        std::env::args().nth(1).map_or(Ok(1_000_000), |n| n.parse()).context("usage: sluice-bench [EVENTS]")?;
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let work = tempfile::tempdir_in(root.join("target"))?;
     let requests = requests(events);
     let bytes: usize = requests.iter().map(Vec::len).sum();
-    println!("{events} mixed events, {:.0} bytes each, requests of {EVENTS_PER_REQUEST}, client on the same machine", bytes as f64 / events as f64);
+    println!(
+        "{events} mixed events, {:.0} bytes each, requests of {EVENTS_PER_REQUEST}, client on the same machine",
+        bytes as f64 / events as f64
+    );
     println!();
     println!("| what | events/s | ratio | peak MB | |\n|---|---|---|---|---|");
 
@@ -37,7 +41,10 @@ fn main() -> anyhow::Result<()> {
         None => println!("| Python handler | SKIPPED: no Python with pyarrow | | | run by `make bench` |"),
     }
     if let Some(duckdb) = duckdb(&root, &work.path().join("events.ndjson"), &requests)? {
-        println!("| DuckDB, NDJSON file to Parquet, one thread | {:.0} | | | no HTTP, no durability: only the conversion |", duckdb);
+        println!(
+            "| DuckDB, NDJSON file to Parquet, one thread | {:.0} | | | no HTTP, no durability: only the conversion |",
+            duckdb
+        );
     }
     println!();
     latency(&work.path().join("latency"))?;
@@ -121,7 +128,13 @@ fn latency(data: &Path) -> anyhow::Result<()> {
     let fsync = fsync_p99(data)?;
     let load = Load { address: sluice.address(), key: sluice.key.clone(), connections: 16 };
     let (p50, p99) = load.at_rate(1_000, Duration::from_secs(10), |i| bench_event(i).into_bytes())?;
-    println!("single-event requests, 1,000/s for 10 s, all stages on: p50 {:.1} ms, p99 {:.1} ms; the disk's fsync p99 {:.1} ms (ratio {:.1})", ms(p50), ms(p99), ms(fsync), ms(p99) / ms(fsync));
+    println!(
+        "single-event requests, 1,000/s for 10 s, all stages on: p50 {:.1} ms, p99 {:.1} ms; the disk's fsync p99 {:.1} ms (ratio {:.1})",
+        ms(p50),
+        ms(p99),
+        ms(fsync),
+        ms(p99) / ms(fsync)
+    );
     Ok(())
 }
 
@@ -151,6 +164,11 @@ fn start_and_idle(data: &Path) -> anyhow::Result<()> {
     let before = sluice.cpu()?;
     std::thread::sleep(Duration::from_secs(10));
     let busy = sluice.cpu()? - before;
-    println!("up and answering in {:.0} ms; idle: {:.0} MB resident, {:.2} % of a core", ms(up), sluice.resident_mb()?, busy.as_secs_f64() * 10.0);
+    println!(
+        "up and answering in {:.0} ms; idle: {:.0} MB resident, {:.2} % of a core",
+        ms(up),
+        sluice.resident_mb()?,
+        busy.as_secs_f64() * 10.0
+    );
     Ok(())
 }

@@ -50,7 +50,11 @@ impl Sluice {
 
     fn get(&self, path: &str) -> anyhow::Result<Value> {
         let mut stream = TcpStream::connect(self.address())?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nconnection: close\r\n\r\n", self.key)?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\nconnection: close\r\n\r\n",
+            self.key
+        )?;
         let mut reply = String::new();
         stream.read_to_string(&mut reply)?;
         let body = reply.split_once("\r\n\r\n").context("no reply")?.1;
@@ -62,7 +66,11 @@ impl Sluice {
         let until = Instant::now() + Duration::from_secs(1_800);
         while Instant::now() < until {
             let queues = self.get("/v1/queues")?;
-            let busy = queues["queues"].as_array().context("no queues")?.iter().any(|q| q["visible"] != 0 || q["in_flight"] != 0);
+            let busy = queues["queues"]
+                .as_array()
+                .context("no queues")?
+                .iter()
+                .any(|q| q["visible"] != 0 || q["in_flight"] != 0);
             if !busy {
                 return Ok(());
             }
@@ -127,7 +135,8 @@ impl Peer {
     /// Starts a script that prints its port.
     pub fn start(python: &Path, script: &Path, data: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(data)?;
-        let mut child = Command::new(python).arg(script).arg(data).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut child =
+            Command::new(python).arg(script).arg(data).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut port = String::new();
         BufReader::new(child.stdout.take().context("no output")?).read_line(&mut port)?;
         Ok(Self { child, address: format!("127.0.0.1:{}", port.trim()), peak_mb: 0.0 })
@@ -136,7 +145,8 @@ impl Peer {
     /// Lets it convert what it has and waits for its end.
     pub fn finish(&mut self) -> anyhow::Result<()> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<f64>().ok());
+        let peak =
+            status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<f64>().ok());
         self.peak_mb = peak.unwrap_or_default() / 1_024.0;
         drop(self.child.stdin.take());
         anyhow::ensure!(self.child.wait()?.success(), "the peer failed");

@@ -37,7 +37,8 @@ pub fn sluice_text(data: &Path, arguments: &[&str]) -> anyhow::Result<String> {
 
 /// Runs the command line with text on its standard input.
 pub fn sluice_with_input(data: &Path, arguments: &[&str], input: &str) -> anyhow::Result<Output> {
-    let mut child = command(data, arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut child =
+        command(data, arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     child.stdin.take().context("no standard input")?.write_all(input.as_bytes())?;
     Ok(child.wait_with_output()?)
 }
@@ -111,7 +112,13 @@ impl Server {
 
     /// Posts a body with the admin key; answers status and reply.
     pub fn post(&self, path: &str, content_type: &str, body: impl Into<Vec<u8>>) -> anyhow::Result<(u16, Value)> {
-        let reply = send_raw(&self.url, "POST", path, &[("content-type", content_type), ("authorization", &format!("Bearer {}", self.key))], &body.into())?;
+        let reply = send_raw(
+            &self.url,
+            "POST",
+            path,
+            &[("content-type", content_type), ("authorization", &format!("Bearer {}", self.key))],
+            &body.into(),
+        )?;
         Ok((reply.status, reply.json()))
     }
 
@@ -140,7 +147,11 @@ impl Server {
         let mut status = Value::Null;
         eventually("everything is stored", || {
             status = self.get("/v1/status")?.1;
-            let waiting = status["queues"].as_array().context("no queues")?.iter().any(|q| q["visible"] != 0 || q["in_flight"] != 0);
+            let waiting = status["queues"]
+                .as_array()
+                .context("no queues")?
+                .iter()
+                .any(|q| q["visible"] != 0 || q["in_flight"] != 0);
             Ok(!waiting && status["ledger"]["adds_up"] == true)
         })
         .with_context(|| format!("{status:#}"))?;
@@ -198,7 +209,10 @@ pub fn send_raw(url: &str, method: &str, path: &str, headers: &[(&str, &str)], b
     let address = url.strip_prefix("http://").context("not an http URL")?;
     let mut stream = std::net::TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n",
+        body.len()
+    );
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -221,7 +235,8 @@ pub fn send_raw(url: &str, method: &str, path: &str, headers: &[(&str, &str)], b
 fn dechunk(mut raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     while let Some(end) = raw.windows(2).position(|w| w == b"\r\n") {
-        let size = std::str::from_utf8(&raw[..end]).ok().and_then(|s| usize::from_str_radix(s.trim(), 16).ok()).unwrap_or(0);
+        let size =
+            std::str::from_utf8(&raw[..end]).ok().and_then(|s| usize::from_str_radix(s.trim(), 16).ok()).unwrap_or(0);
         if size == 0 || raw.len() < end + 2 + size {
             break;
         }

@@ -36,13 +36,18 @@ fn a_day_of_sample_events_reaches_lake_search_sql_and_mail() {
     let said = sluice_text(&data, &["demo"]).unwrap();
     assert!(said.contains("sluice sql"), "{said}");
     let status = server.settle().unwrap();
-    let of = |t: &str| status["ledger"]["types"].as_array().unwrap().iter().find(|r| r["type"] == t).cloned().unwrap_or_default();
+    let of = |t: &str| {
+        status["ledger"]["types"].as_array().unwrap().iter().find(|r| r["type"] == t).cloned().unwrap_or_default()
+    };
     for kind in ["web.event", "game.start", "game.result", "http.access", "quote.trade"] {
         let table = kind.replace('.', "_");
         let rows = server.sql_value(&format!("SELECT count(*) FROM {table}")).unwrap();
         assert!(rows.as_u64().unwrap() > 0, "{kind}");
         assert_eq!(of(kind)["accepted"], rows, "{kind}");
-        let found = server.post_json("/v1/search", &json!({"size": 0, "track_total_hits": true, "query": {"term": {"type": kind}}})).unwrap().1;
+        let found = server
+            .post_json("/v1/search", &json!({"size": 0, "track_total_hits": true, "query": {"term": {"type": kind}}}))
+            .unwrap()
+            .1;
         assert_eq!(found["hits"]["total"]["value"], rows, "{kind}");
         if let Some(counted) = python(COUNT_IDS, &[data.to_str().unwrap(), &table]).unwrap() {
             assert_eq!(counted, format!("{rows} {rows}"), "{kind} by DuckDB");
@@ -63,7 +68,13 @@ fn a_day_of_sample_events_reaches_lake_search_sql_and_mail() {
     // The same day again is the same events.
     sluice_text(&data, &["demo"]).unwrap();
     server.settle().unwrap();
-    let again = server.post_json("/v1/search", &json!({"size": 0, "track_total_hits": true, "query": {"term": {"type": "web.event"}}})).unwrap().1;
+    let again = server
+        .post_json(
+            "/v1/search",
+            &json!({"size": 0, "track_total_hits": true, "query": {"term": {"type": "web.event"}}}),
+        )
+        .unwrap()
+        .1;
     assert_eq!(again["hits"]["total"]["value"], of("web.event")["accepted"]);
     assert_eq!(self::mails(&data).len() as u64, jumps);
     assert_eq!(server.stop().unwrap(), Some(0));
@@ -89,7 +100,11 @@ fn an_event_is_searchable_and_queryable_as_it_was_sent() {
         .post_json("/v1/sql", &json!({"sql": "SELECT userid, time, nickname, extra, clicked_count FROM game_result"}))
         .unwrap()
         .1;
-    assert_eq!(rows["rows"], json!([["007", "2026-11-20T23:59:59.123456Z", "번개", "{\"surprise\":[1,{\"a\":null}]}", 49]]), "{rows}");
+    assert_eq!(
+        rows["rows"],
+        json!([["007", "2026-11-20T23:59:59.123456Z", "번개", "{\"surprise\":[1,{\"a\":null}]}", 49]]),
+        "{rows}"
+    );
     assert_eq!(server.sql_value("SELECT data FROM event").unwrap(), "{\"value\":[1,2]}");
     let found = server.post_json("/v1/search", &json!({"query": {"term": {"data.nickname": "번개"}}})).unwrap().1;
     assert_eq!(found["hits"]["hits"][0]["_source"]["data"]["surprise"], json!([1, {"a": null}]), "{found}");
@@ -113,7 +128,8 @@ fn events_answered_202_survive_kill_9() {
                     .iter()
                     .map(|i| format!("{{\"id\":\"k{i}\",\"source\":\"shop\",\"type\":\"http.access\",\"data\":{{\"method\":\"GET\",\"path\":\"/{i}\",\"status\":200}}}}\n"))
                     .collect();
-                let headers = [("content-type", "application/x-ndjson"), ("authorization", &format!("Bearer {key}") as &str)];
+                let headers =
+                    [("content-type", "application/x-ndjson"), ("authorization", &format!("Bearer {key}") as &str)];
                 number += 50;
                 match send_raw(&url, "POST", "/v1/events", &headers, lines.as_bytes()) {
                     Ok(reply) if reply.status == 202 => sent.extend(ids),
@@ -137,7 +153,8 @@ fn events_answered_202_survive_kill_9() {
         Ok(queues["queues"].as_array().is_some_and(|q| q.iter().all(|q| q["visible"] == 0 && q["in_flight"] == 0)))
     })
     .unwrap();
-    let rows = server.post_json("/v1/sql", &json!({"sql": "SELECT id, path FROM http_access", "max_rows": 10000})).unwrap().1;
+    let rows =
+        server.post_json("/v1/sql", &json!({"sql": "SELECT id, path FROM http_access", "max_rows": 10000})).unwrap().1;
     assert_eq!(rows["truncated"], rows["rows"].as_array().unwrap().len() == 10_000);
     let by_us = server.sql_value("SELECT count(DISTINCT id) FROM http_access").unwrap();
     assert!(by_us.as_u64().unwrap() >= acknowledged.len() as u64, "{by_us} of {}", acknowledged.len());
@@ -164,7 +181,12 @@ print(len(want - set(got)), sum(1 for i in want if i in got and got[i] != '/' + 
 fn sql_reads_what_is_recorded_and_not_what_lies_in_the_folder() {
     let (_dir, data) = folder();
     let server = Server::start(&data).unwrap();
-    server.post_json("/v1/events", &json!({"source": "g", "type": "game.start", "data": {"play_id": "p", "clicked_at": 1795255200000u64}})).unwrap();
+    server
+        .post_json(
+            "/v1/events",
+            &json!({"source": "g", "type": "game.start", "data": {"play_id": "p", "clicked_at": 1795255200000u64}}),
+        )
+        .unwrap();
     server.settle().unwrap();
     let lake = data.join("lake/game_start/data");
     let day = std::fs::read_dir(&lake).unwrap().next().unwrap().unwrap().path();
@@ -186,7 +208,11 @@ fn what_cannot_be_stored_is_refused_by_name_and_its_neighbours_are_kept() {
         (&deep, "/data", "too_deep"),
         (r#"{"type":"x.y"}"#, "/source", "envelope"),
         (r#"{"source":"s","type":"game.start","data":{"play_id":7}}"#, "/data/play_id", "schema"),
-        (r#"{"source":"s","type":"game.result","data":{"play_id":"p","total_squares":99999999999999999999,"clicked_count":0,"success_rate":0}}"#, "/data/total_squares", "schema"),
+        (
+            r#"{"source":"s","type":"game.result","data":{"play_id":"p","total_squares":99999999999999999999,"clicked_count":0,"success_rate":0}}"#,
+            "/data/total_squares",
+            "schema",
+        ),
         (r#"{"source":"s","type":"alert.fired","data":{}}"#, "/type", "reserved_type"),
         ("7", "", "schema"),
     ];
@@ -198,7 +224,11 @@ fn what_cannot_be_stored_is_refused_by_name_and_its_neighbours_are_kept() {
         lines.push('\n');
     }
     let (status, reply) = server.post("/v1/events", "application/x-ndjson", lines).unwrap();
-    assert_eq!((status, &reply["accepted"], &reply["rejected"]), (202, &json!(bad.len()), &json!(bad.len())), "{reply}");
+    assert_eq!(
+        (status, &reply["accepted"], &reply["rejected"]),
+        (202, &json!(bad.len()), &json!(bad.len())),
+        "{reply}"
+    );
     for (i, (text, pointer, code)) in bad.iter().enumerate() {
         let error = &reply["errors"][i];
         assert_eq!(error["index"], json!(2 * i + 1), "{text}");
@@ -236,15 +266,28 @@ fn requests_that_cannot_be_taken_get_the_right_status() {
     assert!(refused.head.contains("allow:"), "{}", refused.head);
     assert_eq!(send("POST", "/v1/events", &ndjson, &vec![b'x'; 10 << 20]).status, 413);
     assert_eq!(send("POST", "/v1/events", &[("content-type", "image/png")], b"x").status, 415);
-    assert_eq!(send("POST", "/v1/events", &[("content-type", "application/json"), ("content-encoding", "br")], b"x").status, 415);
+    assert_eq!(
+        send("POST", "/v1/events", &[("content-type", "application/json"), ("content-encoding", "br")], b"x").status,
+        415
+    );
     assert_eq!(send("POST", "/v1/events", &ndjson, b"\xff\xfe").status, 400);
-    let mut bomb = std::process::Command::new("sh").args(["-c", "head -c 200000000 /dev/zero | gzip -1"]).output().unwrap().stdout;
-    assert_eq!(send("POST", "/v1/events", &[("content-type", "application/json"), ("content-encoding", "gzip")], &bomb).status, 413);
+    let mut bomb =
+        std::process::Command::new("sh").args(["-c", "head -c 200000000 /dev/zero | gzip -1"]).output().unwrap().stdout;
+    assert_eq!(
+        send("POST", "/v1/events", &[("content-type", "application/json"), ("content-encoding", "gzip")], &bomb).status,
+        413
+    );
     bomb.truncate(100);
-    assert_eq!(send("POST", "/v1/events", &[("content-type", "application/json"), ("content-encoding", "gzip")], &bomb).status, 400);
-    let many: String = (0..10_001).map(|i| format!("{{\"source\":\"s\",\"type\":\"x.y\",\"time\":{}}}\n", i * 3_600)).collect();
+    assert_eq!(
+        send("POST", "/v1/events", &[("content-type", "application/json"), ("content-encoding", "gzip")], &bomb).status,
+        400
+    );
+    let many: String =
+        (0..10_001).map(|i| format!("{{\"source\":\"s\",\"type\":\"x.y\",\"time\":{}}}\n", i * 3_600)).collect();
     assert_eq!(send("POST", "/v1/events", &ndjson, many.as_bytes()).status, 413);
-    let hours: String = (0..10_000).map(|i| format!("{{\"source\":\"s\",\"type\":\"x.y\",\"time\":{}}}\n", 1_000_000_000 + i * 3_600)).collect();
+    let hours: String = (0..10_000)
+        .map(|i| format!("{{\"source\":\"s\",\"type\":\"x.y\",\"time\":{}}}\n", 1_000_000_000 + i * 3_600))
+        .collect();
     assert_eq!(send("POST", "/v1/events", &ndjson, hours.as_bytes()).status, 202);
     assert_eq!(send_raw(&server.url, "POST", "/v1/events", &ndjson, b"{}").unwrap().status, 401);
     assert_eq!(send_raw(&server.url, "POST", "/v1/events?key=wrong", &ndjson, b"{}").unwrap().status, 401);
@@ -252,10 +295,20 @@ fn requests_that_cannot_be_taken_get_the_right_status() {
     let key = key.trim();
     let other = br#"{"source":"game","type":"x.y"}"#;
     assert_eq!(send_raw(&server.url, "POST", &format!("/v1/events?key={key}"), &ndjson, other).unwrap().status, 403);
-    assert_eq!(send_raw(&server.url, "POST", &format!("/v1/events?key={key}"), &ndjson, br#"{"type":"x.y"}"#).unwrap().status, 202);
+    assert_eq!(
+        send_raw(&server.url, "POST", &format!("/v1/events?key={key}"), &ndjson, br#"{"type":"x.y"}"#).unwrap().status,
+        202
+    );
     assert_eq!(send_raw(&server.url, "GET", &format!("/v1/status?key={key}"), &[], b"").unwrap().status, 401);
-    for sql in ["DROP TABLE event", "COPY event TO '/tmp/x.csv'", "SELECT * FROM '/etc/passwd'", "SELECT 1; SELECT 2", "SET x = 1", "INSERT INTO event VALUES (1)",
-        "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'"] {
+    for sql in [
+        "DROP TABLE event",
+        "COPY event TO '/tmp/x.csv'",
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT 1; SELECT 2",
+        "SET x = 1",
+        "INSERT INTO event VALUES (1)",
+        "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'",
+    ] {
         let (status, reply) = server.post_json("/v1/sql", &json!({"sql": sql})).unwrap();
         assert!([400, 403].contains(&status), "{sql}: {status} {reply}");
     }
@@ -276,7 +329,11 @@ fn a_key_that_was_revoked_no_longer_writes() {
     let row = keys["keys"].as_array().unwrap().iter().find(|k| k["name"] == "till").cloned().unwrap();
     assert!(!keys.to_string().contains(key.trim()), "a list shows no secrets");
     sluice_text(&data, &["keys", "revoke", row["id"].as_str().unwrap()]).unwrap();
-    eventually("the key is refused", || Ok(send_raw(&server.url, "POST", "/v1/events", &headers, event)?.status == 401)).unwrap();
+    eventually(
+        "the key is refused",
+        || Ok(send_raw(&server.url, "POST", "/v1/events", &headers, event)?.status == 401),
+    )
+    .unwrap();
     server.settle().unwrap();
     let audited = server.sql_value("SELECT count(*) FROM sluice_audit WHERE action = 'keys.revoke'").unwrap();
     assert_eq!(audited, 1);
@@ -293,7 +350,10 @@ fn starting_where_it_cannot_says_why_and_harms_nothing() {
     };
     assert!(fails(&data, &["up", "--listen", "127.0.0.1:0"]).contains("in use by another"), "the folder is held");
     let address = server.url.strip_prefix("http://").unwrap();
-    assert!(fails(&dir.path().join("other"), &["up", "--listen", address]).contains("is in use by another program"), "the port is taken");
+    assert!(
+        fails(&dir.path().join("other"), &["up", "--listen", address]).contains("is in use by another program"),
+        "the port is taken"
+    );
     assert_eq!(server.get("/health").unwrap().0, 200);
     assert_eq!(server.stop().unwrap(), Some(0));
     std::fs::write(data.join("settings.toml"), "time_zone = [").unwrap();
@@ -342,7 +402,23 @@ fn stopping_finishes_what_is_in_flight_and_starting_goes_on() {
 fn a_rule_mails_once_per_hour_and_direction() {
     let (_dir, data) = folder();
     let server = Server::start(&data).unwrap();
-    sluice_text(&data, &["rules", "add", "fluctuation", "--symbol", "005930", "--threshold", "5", "--email", "investor@example.org", "--language", "ko"]).unwrap();
+    sluice_text(
+        &data,
+        &[
+            "rules",
+            "add",
+            "fluctuation",
+            "--symbol",
+            "005930",
+            "--threshold",
+            "5",
+            "--email",
+            "investor@example.org",
+            "--language",
+            "ko",
+        ],
+    )
+    .unwrap();
     let trade = |id: &str, time: &str, price: &str, change: &str| {
         json!({"id": id, "source": "feed", "type": "quote.trade", "time": time, "subject": "005930",
             "data": {"symbol": "005930", "name": "삼성전자", "currency": "KRW", "price": price, "change": change}})

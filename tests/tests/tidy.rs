@@ -8,7 +8,8 @@ use std::process::Command;
 
 /// Package → packages of this workspace that it depends on, without those that only tests use.
 fn dependencies() -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
-    let output = Command::new(env!("CARGO")).args(["metadata", "--no-deps", "--format-version", "1", "--offline"]).output()?;
+    let output =
+        Command::new(env!("CARGO")).args(["metadata", "--no-deps", "--format-version", "1", "--offline"]).output()?;
     let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
     let packages = metadata["packages"].as_array().context("no packages")?;
     let name = |p: &Value| p["name"].as_str().unwrap_or_default().to_owned();
@@ -16,7 +17,13 @@ fn dependencies() -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
     Ok(packages
         .iter()
         .map(|p| {
-            let uses = p["dependencies"].as_array().into_iter().flatten().filter(|d| d["kind"] != "dev").map(name).filter(|n| own.contains(n));
+            let uses = p["dependencies"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|d| d["kind"] != "dev")
+                .map(name)
+                .filter(|n| own.contains(n));
             (name(p), uses.collect())
         })
         .collect())
@@ -41,7 +48,9 @@ fn allowed(package: &str) -> Option<&'static [&'static str]> {
             "sluice-stages",
             "sluice-template",
         ],
-        "sluice" => &["sluice-domain", "sluice-entry", "sluice-ports", "sluice-stages", "sluice-template", "sluice-wiring"],
+        "sluice" => {
+            &["sluice-domain", "sluice-entry", "sluice-ports", "sluice-stages", "sluice-template", "sluice-wiring"]
+        }
         p if FUNCTIONS.contains(&p) => &["sluice-wiring"],
         "sluice-tests" | "sluice-bench" => return None,
         _ => &[],
@@ -76,8 +85,10 @@ fn an_arrow_in_the_wrong_direction_is_found() {
 #[test]
 fn every_function_is_a_package_of_its_verb() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut folders: Vec<String> =
-        std::fs::read_dir(root.join("functions")).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let mut folders: Vec<String> = std::fs::read_dir(root.join("functions"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
     folders.sort();
     assert_eq!(folders, FUNCTIONS);
     let packages = dependencies().unwrap();
@@ -109,11 +120,17 @@ fn names_that_sort_by_kind_are_not_used() {
 fn the_template_and_the_list_of_settings_say_the_same() {
     use sluice_entry::settings::{SETTINGS, World};
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let topology = sluice_template::Topology::parse(&std::fs::read_to_string(root.join("template.yaml")).unwrap()).unwrap();
-    let given: BTreeSet<&str> = topology.functions.values().flat_map(|f| f.environment.keys().map(String::as_str)).collect();
+    let topology =
+        sluice_template::Topology::parse(&std::fs::read_to_string(root.join("template.yaml")).unwrap()).unwrap();
+    let given: BTreeSet<&str> =
+        topology.functions.values().flat_map(|f| f.environment.keys().map(String::as_str)).collect();
     for setting in SETTINGS {
         let variable = setting.environment_variable();
-        assert_eq!(given.contains(variable.as_str()), setting.world != World::OneMachine, "{variable} in template.yaml");
+        assert_eq!(
+            given.contains(variable.as_str()),
+            setting.world != World::OneMachine,
+            "{variable} in template.yaml"
+        );
         if setting.world == World::Both {
             let parameter = &topology.parameters[&setting.parameter()];
             assert_eq!(parameter.default.as_deref(), setting.default, "default of {variable}");

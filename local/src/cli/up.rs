@@ -24,8 +24,11 @@ pub struct Up {
 /// Runs until it is told to stop.
 #[cfg(feature = "runtime")]
 pub fn run(global: &Global, up: Up) -> Result<(), Failure> {
-    let options =
-        crate::runtime::UpOptions { data: global.data.clone(), listen: up.listen.map(|a| a.to_string()), template: up.template };
+    let options = crate::runtime::UpOptions {
+        data: global.data.clone(),
+        listen: up.listen.map(|a| a.to_string()),
+        template: up.template,
+    };
     crate::runtime::up(&options).map_err(|e| Failure::new(Exit::Failed, format!("{e:#}")))
 }
 

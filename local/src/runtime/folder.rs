@@ -34,7 +34,10 @@ impl DataFolder {
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
-                bail!("data folder `{}` is in use by another `sluice up`: stop that one, or name another folder with `--data`", path.display())
+                bail!(
+                    "data folder `{}` is in use by another `sluice up`: stop that one, or name another folder with `--data`",
+                    path.display()
+                )
             }
             Err(fs::TryLockError::Error(e)) => return Err(explain(e, &path, "cannot be locked")),
         }
@@ -52,19 +55,28 @@ impl DataFolder {
         let file = self.path.join("VERSION");
         let text = match fs::read_to_string(&file) {
             Ok(text) => text,
-            Err(e) if e.kind() == ErrorKind::NotFound => return self.write("VERSION", format!("{LAYOUT}\n").as_bytes()),
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                return self.write("VERSION", format!("{LAYOUT}\n").as_bytes());
+            }
             Err(e) => return Err(explain(e, &file, "cannot be read")),
         };
-        let mut version: u32 = text
-            .trim()
-            .parse()
-            .map_err(|_| anyhow::anyhow!("`{}` is damaged: it holds `{}` where the number of the layout belongs", file.display(), clip(&text)))?;
+        let mut version: u32 = text.trim().parse().map_err(|_| {
+            anyhow::anyhow!(
+                "`{}` is damaged: it holds `{}` where the number of the layout belongs",
+                file.display(),
+                clip(&text)
+            )
+        })?;
         if version > LAYOUT || version == 0 {
-            bail!("data folder `{}` has layout {version}, this program knows layouts up to {LAYOUT}: use a newer `sluice`", self.path.display());
+            bail!(
+                "data folder `{}` has layout {version}, this program knows layouts up to {LAYOUT}: use a newer `sluice`",
+                self.path.display()
+            );
         }
         while version < LAYOUT {
             let step = MIGRATIONS.get(version as usize - 1).context("a migration step is missing")?;
-            step(&self.path).with_context(|| format!("cannot migrate `{}` from layout {version}", self.path.display()))?;
+            step(&self.path)
+                .with_context(|| format!("cannot migrate `{}` from layout {version}", self.path.display()))?;
             version += 1;
             self.write("VERSION", format!("{version}\n").as_bytes())?;
         }
@@ -118,7 +130,8 @@ impl DataFolder {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
             Err(e) => return Err(explain(e, &path, "cannot be read")),
         };
-        let table: toml::Table = toml::from_str(&text).map_err(|e| anyhow::anyhow!("`{}` is damaged: {}", path.display(), e.to_string().trim()))?;
+        let table: toml::Table = toml::from_str(&text)
+            .map_err(|e| anyhow::anyhow!("`{}` is damaged: {}", path.display(), e.to_string().trim()))?;
         table
             .into_iter()
             .map(|(key, value)| match value {

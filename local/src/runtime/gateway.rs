@@ -75,7 +75,11 @@ impl Gateway {
     }
 }
 
-async fn handle(State(gateway): State<Arc<Gateway>>, ConnectInfo(peer): ConnectInfo<SocketAddr>, request: Request) -> Response {
+async fn handle(
+    State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     let Some(route) = gateway.topology.route(parts.method.as_str(), path) else {
@@ -89,7 +93,8 @@ async fn handle(State(gateway): State<Arc<Gateway>>, ConnectInfo(peer): ConnectI
     let Some((function, timeout)) = gateway.functions.get(route.function) else {
         return error(503, "stage_off", "this part is switched off here (setting `stages_off`)", &[]);
     };
-    let too_large = || error(413, "too_large", &format!("the body is larger than {} bytes", gateway.max_body_bytes), &[]);
+    let too_large =
+        || error(413, "too_large", &format!("the body is larger than {} bytes", gateway.max_body_bytes), &[]);
     let announced = parts.headers.get("content-length").and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|n| n > gateway.max_body_bytes) {
         return too_large();
@@ -109,7 +114,10 @@ async fn handle(State(gateway): State<Arc<Gateway>>, ConnectInfo(peer): ConnectI
     let mut headers: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in &parts.headers {
         let value = String::from_utf8_lossy(value.as_bytes());
-        headers.entry(name.as_str().to_owned()).and_modify(|v| *v = format!("{v},{value}")).or_insert_with(|| value.into_owned());
+        headers
+            .entry(name.as_str().to_owned())
+            .and_modify(|v| *v = format!("{v},{value}"))
+            .or_insert_with(|| value.into_owned());
     }
     let client_ip = gateway.client_ip(peer.ip(), headers.get("x-forwarded-for").map(String::as_str)).to_string();
     let is_text = !headers.contains_key("content-encoding");
@@ -152,7 +160,8 @@ async fn handle(State(gateway): State<Arc<Gateway>>, ConnectInfo(peer): ConnectI
 
 fn reply_of(reply: &[u8]) -> Option<Response> {
     let reply: HttpReply = serde_json::from_slice(reply).ok()?;
-    let body = if reply.is_base64_encoded { Bytes::from(STANDARD.decode(&reply.body).ok()?) } else { Bytes::from(reply.body) };
+    let body =
+        if reply.is_base64_encoded { Bytes::from(STANDARD.decode(&reply.body).ok()?) } else { Bytes::from(reply.body) };
     let mut response = axum::http::Response::builder().status(reply.status_code);
     for (name, value) in &reply.headers {
         response = response.header(name, value);

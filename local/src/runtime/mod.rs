@@ -61,7 +61,9 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
     let format = if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json };
     telemetry::start(settings.text("log_level")?, format);
     let template = match &options.template {
-        Some(path) => std::fs::read_to_string(path).with_context(|| format!("cannot read the template `{}`", path.display()))?,
+        Some(path) => {
+            std::fs::read_to_string(path).with_context(|| format!("cannot read the template `{}`", path.display()))?
+        }
         None => TEMPLATE.to_owned(),
     };
     let topology = Topology::parse(&template).context("the template cannot be used")?;
@@ -75,7 +77,8 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
     let wiring = stages.block_on(Wiring::open(folder.path(), &topology, registry, &settings))?;
     let admin_key = stages.block_on(admin_key(&folder, &wiring.keys))?;
     let (stop_sender, stop) = watch::channel(false);
-    let running: Vec<_> = start_triggers(&topology, &wiring, &settings, &stop)?.into_iter().map(|task| stages.spawn(task)).collect();
+    let running: Vec<_> =
+        start_triggers(&topology, &wiring, &settings, &stop)?.into_iter().map(|task| stages.spawn(task)).collect();
     let gateway = Gateway {
         functions: topology
             .functions
@@ -120,7 +123,9 @@ async fn listen(address: &str) -> anyhow::Result<TcpListener> {
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
         Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
-            bail!("address `{address}` is in use by another program: stop it, or choose another with `--listen 127.0.0.1:PORT`")
+            bail!(
+                "address `{address}` is in use by another program: stop it, or choose another with `--listen 127.0.0.1:PORT`"
+            )
         }
         Err(e) => Err(e).with_context(|| format!("cannot listen on `{address}`")),
     }
@@ -140,9 +145,9 @@ fn networks(settings: &Settings) -> anyhow::Result<Vec<IpNet>> {
         .list("trusted_proxies")?
         .iter()
         .map(|text| {
-            text.parse::<IpNet>()
-                .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-                .map_err(|_| anyhow::anyhow!("setting `trusted_proxies`: `{text}` is neither an address nor a CIDR range"))
+            text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
+                anyhow::anyhow!("setting `trusted_proxies`: `{text}` is neither an address nor a CIDR range")
+            })
         })
         .collect()
 }
@@ -151,21 +156,33 @@ fn networks(settings: &Settings) -> anyhow::Result<Vec<IpNet>> {
 async fn admin_key(folder: &DataFolder, keys: &Keys) -> anyhow::Result<String> {
     let secret = folder.admin_key(|| Ok(access::new_secret(access::Scope::Admin)?))?;
     if keys.authenticate(&secret, now()).await?.is_none() {
-        keys.create(access::KeySpec { name: "command line on this machine".into(), ..access::KeySpec::admin() }, Some(secret.clone()), now()).await?;
+        keys.create(
+            access::KeySpec { name: "command line on this machine".into(), ..access::KeySpec::admin() },
+            Some(secret.clone()),
+            now(),
+        )
+        .await?;
     }
     Ok(secret)
 }
 
 type Task = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-fn start_triggers(topology: &Topology, wiring: &Wiring, settings: &Settings, stop: &watch::Receiver<bool>) -> anyhow::Result<Vec<Task>> {
+fn start_triggers(
+    topology: &Topology,
+    wiring: &Wiring,
+    settings: &Settings,
+    stop: &watch::Receiver<bool>,
+) -> anyhow::Result<Vec<Task>> {
     let longest_window = Duration::from_millis(settings.number("max_window_ms")?);
     let mut tasks: Vec<Task> = Vec::new();
     for function in topology.functions.values() {
         let Some(built) = wiring.functions.get(&function.verb) else { continue };
         for trigger in &function.triggers {
             match trigger {
-                Trigger::Queue { queue, batch_size, window, partial_failures, max_concurrency, enabled: true, .. } => {
+                Trigger::Queue {
+                    queue, batch_size, window, partial_failures, max_concurrency, enabled: true, ..
+                } => {
                     for _ in 0..max_concurrency.unwrap_or(MAX_CONCURRENCY).min(MAX_CONCURRENCY) {
                         let trigger = triggers::QueueTrigger {
                             verb: function.verb.clone(),
@@ -182,7 +199,14 @@ fn start_triggers(topology: &Topology, wiring: &Wiring, settings: &Settings, sto
                     }
                 }
                 Trigger::Schedule { every, input, enabled: true, .. } => {
-                    let task = triggers::run_schedule(function.verb.clone(), built.clone(), *every, input.clone(), function.timeout, stop.clone());
+                    let task = triggers::run_schedule(
+                        function.verb.clone(),
+                        built.clone(),
+                        *every,
+                        input.clone(),
+                        function.timeout,
+                        stop.clone(),
+                    );
                     tasks.push(Box::pin(task));
                 }
                 _ => {}

@@ -103,7 +103,11 @@ impl QueueTrigger {
         let settlements = batch
             .iter()
             .map(|d| {
-                let settlement = if failed.contains(&d.id) { Settlement::Release(self.pause(d.receive_count)) } else { Settlement::Delete };
+                let settlement = if failed.contains(&d.id) {
+                    Settlement::Release(self.pause(d.receive_count))
+                } else {
+                    Settlement::Delete
+                };
                 (d.receipt.clone(), settlement)
             })
             .collect();
@@ -171,7 +175,11 @@ pub async fn call(verb: &str, function: &Arc<dyn Function>, event: Vec<u8>, time
             None
         }
         Ok(Err(_)) => {
-            tracing::error!(function = verb, timeout.ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX), "the call took too long");
+            tracing::error!(
+                function = verb,
+                timeout.ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+                "the call took too long"
+            );
             None
         }
         Err(e) => {
@@ -182,7 +190,14 @@ pub async fn call(verb: &str, function: &Arc<dyn Function>, event: Vec<u8>, time
 }
 
 /// Calls a function at a fixed rate until `stop` turns true. A tick that is missed is not made up for.
-pub async fn run_schedule(verb: String, function: Arc<dyn Function>, every: Duration, input: Value, timeout: Duration, mut stop: watch::Receiver<bool>) {
+pub async fn run_schedule(
+    verb: String,
+    function: Arc<dyn Function>,
+    every: Duration,
+    input: Value,
+    timeout: Duration,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let event = input.to_string().into_bytes();

@@ -137,5 +137,8 @@ pub fn ingest_settings(settings: &Settings) -> Result<IngestSettings, SettingErr
 
 /// What `notify` is set to.
 pub fn notify_settings(settings: &Settings) -> Result<NotifySettings, SettingError> {
-    Ok(NotifySettings { from: settings.text("mail_from")?.to_owned(), console_url: settings.text("console_url")?.to_owned() })
+    Ok(NotifySettings {
+        from: settings.text("mail_from")?.to_owned(),
+        console_url: settings.text("console_url")?.to_owned(),
+    })
 }

@@ -168,7 +168,10 @@ mod tests {
     #[test]
     fn an_event_becomes_a_request() {
         let request = read("ingest", EVENT.as_bytes()).unwrap();
-        assert_eq!((request.method.as_str(), request.path.as_str(), request.client_ip.as_str()), ("POST", "/v1/events", "192.0.2.1"));
+        assert_eq!(
+            (request.method.as_str(), request.path.as_str(), request.client_ip.as_str()),
+            ("POST", "/v1/events", "192.0.2.1")
+        );
         assert_eq!(request.query("b"), Some("한 x"));
         assert_eq!(request.query("c"), Some(""));
         assert_eq!(request.header("content-type"), Some("application/json"));

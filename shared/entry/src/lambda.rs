@@ -13,7 +13,8 @@ pub async fn serve(function: Arc<dyn Function>) -> anyhow::Result<()> {
     let handler = |event: LambdaEvent<Box<RawValue>>| {
         let function = function.clone();
         async move {
-            let reply = function.invoke(event.payload.get().as_bytes(), Timestamp::from_system(SystemTime::now())).await;
+            let reply =
+                function.invoke(event.payload.get().as_bytes(), Timestamp::from_system(SystemTime::now())).await;
             let reply = reply.inspect_err(|e| tracing::error!(error = %telemetry::chain(e), "the call failed"))?;
             Ok::<_, lambda_runtime::Error>(RawValue::from_string(String::from_utf8(reply)?)?)
         }

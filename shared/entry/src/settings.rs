@@ -38,7 +38,10 @@ impl Setting {
 
     /// `TimeZone`
     pub fn parameter(&self) -> String {
-        self.key.split('_').map(|w| w.get(..1).map_or_else(String::new, |first| first.to_ascii_uppercase() + &w[1..])).collect()
+        self.key
+            .split('_')
+            .map(|w| w.get(..1).map_or_else(String::new, |first| first.to_ascii_uppercase() + &w[1..]))
+            .collect()
     }
 }
 
@@ -52,29 +55,89 @@ const fn resource(key: &'static str, description: &'static str) -> Setting {
 
 /// All settings.
 pub const SETTINGS: &[Setting] = &[
-    setting("client_ip_mode", "truncated", World::Both, "What is kept of a client's address: `full`, `truncated` (/24 for IPv4, /48 for IPv6) or `none`."),
-    setting("console_url", "", World::Both, "Address of the web console, for links in mails, without a slash at its end. Empty: its own address on one machine, no links on AWS."),
-    setting("log_level", "info", World::Both, "`error`, `warn`, `info`, `debug` or `trace`, or a filter such as `info,sluice_stages=debug`."),
+    setting(
+        "client_ip_mode",
+        "truncated",
+        World::Both,
+        "What is kept of a client's address: `full`, `truncated` (/24 for IPv4, /48 for IPv6) or `none`.",
+    ),
+    setting(
+        "console_url",
+        "",
+        World::Both,
+        "Address of the web console, for links in mails, without a slash at its end. Empty: its own address on one machine, no links on AWS.",
+    ),
+    setting(
+        "log_level",
+        "info",
+        World::Both,
+        "`error`, `warn`, `info`, `debug` or `trace`, or a filter such as `info,sluice_stages=debug`.",
+    ),
     setting("mail_from", "sluice@localhost", World::Both, "Sender address of mails."),
-    setting("max_body_bytes", "6291456", World::Both, "Largest request body in bytes, as sent. API Gateway hands a function at most 6 MB."),
+    setting(
+        "max_body_bytes",
+        "6291456",
+        World::Both,
+        "Largest request body in bytes, as sent. API Gateway hands a function at most 6 MB.",
+    ),
     setting("max_decompressed_bytes", "33554432", World::Both, "Largest request body in bytes after decompression."),
     setting("max_events_per_request", "10000", World::Both, "Most events in one request."),
-    setting("quarantine_per_key_hour", "10000", World::Both, "Rejected events kept per write key and hour; beyond, they are only counted."),
+    setting(
+        "quarantine_per_key_hour",
+        "10000",
+        World::Both,
+        "Rejected events kept per write key and hour; beyond, they are only counted.",
+    ),
     setting("sql_max_rows", "10000", World::Both, "Most rows that one SQL query answers."),
     setting("sql_timeout_ms", "30000", World::Both, "A SQL query is stopped after this many milliseconds."),
-    setting("time_zone", "UTC", World::Both, "The project's time zone (IANA name): times without an offset are read in it."),
+    setting(
+        "time_zone",
+        "UTC",
+        World::Both,
+        "The project's time zone (IANA name): times without an offset are read in it.",
+    ),
     resource("bucket", "Name of the bucket for lake and quarantine."),
     resource("quarantine_queue", "URL of the quarantine queue."),
     resource("table", "Name of the state table."),
     resource("topic", "ARN of the events topic."),
     setting("listen", "127.0.0.1:7070", World::OneMachine, "Address and port of `sluice up`."),
-    setting("max_backlog_bytes", "4294967296", World::OneMachine, "Bytes that a queue holds before senders are asked to slow down (429)."),
-    setting("max_request_memory_bytes", "134217728", World::OneMachine, "Bytes of request bodies in memory at once; beyond, senders are asked to slow down (429)."),
-    setting("max_window_ms", "1000", World::OneMachine, "Longest batching window in milliseconds; the template's windows are cut to it, since an invocation costs nothing here."),
-    setting("search_memory_bytes", "67108864", World::OneMachine, "Memory for documents that are being indexed, in bytes."),
+    setting(
+        "max_backlog_bytes",
+        "4294967296",
+        World::OneMachine,
+        "Bytes that a queue holds before senders are asked to slow down (429).",
+    ),
+    setting(
+        "max_request_memory_bytes",
+        "134217728",
+        World::OneMachine,
+        "Bytes of request bodies in memory at once; beyond, senders are asked to slow down (429).",
+    ),
+    setting(
+        "max_window_ms",
+        "1000",
+        World::OneMachine,
+        "Longest batching window in milliseconds; the template's windows are cut to it, since an invocation costs nothing here.",
+    ),
+    setting(
+        "search_memory_bytes",
+        "67108864",
+        World::OneMachine,
+        "Memory for documents that are being indexed, in bytes.",
+    ),
     setting("sql_memory_bytes", "268435456", World::OneMachine, "Memory that one SQL query may use, in bytes."),
-    setting("stages_off", "", World::OneMachine, "Stages that do not run, comma-separated (`index,detect`); their queues fill up only where a subscription is on."),
-    setting("trusted_proxies", "", World::OneMachine, "Addresses or CIDR ranges, comma-separated, whose `X-Forwarded-For` is believed."),
+    setting(
+        "stages_off",
+        "",
+        World::OneMachine,
+        "Stages that do not run, comma-separated (`index,detect`); their queues fill up only where a subscription is on.",
+    ),
+    setting(
+        "trusted_proxies",
+        "",
+        World::OneMachine,
+        "Addresses or CIDR ranges, comma-separated, whose `X-Forwarded-For` is believed.",
+    ),
 ];
 
 /// A setting that cannot be used.
@@ -109,7 +172,10 @@ impl Settings {
             for (key, value) in layer {
                 if !SETTINGS.iter().any(|s| s.key == key) {
                     let known: Vec<&str> = SETTINGS.iter().map(|s| s.key).collect();
-                    return Err(SettingError { key, reason: format!("there is no such setting; there are {}", known.join(", ")) });
+                    return Err(SettingError {
+                        key,
+                        reason: format!("there is no such setting; there are {}", known.join(", ")),
+                    });
                 }
                 values.entry(key).or_insert(value);
             }
@@ -128,7 +194,10 @@ impl Settings {
 
     /// The values that the process environment gives.
     pub fn environment() -> BTreeMap<String, String> {
-        SETTINGS.iter().filter_map(|s| Some((s.key.to_owned(), std::env::var(s.environment_variable()).ok()?))).collect()
+        SETTINGS
+            .iter()
+            .filter_map(|s| Some((s.key.to_owned(), std::env::var(s.environment_variable()).ok()?)))
+            .collect()
     }
 
     /// A setting's text.
@@ -144,22 +213,25 @@ impl Settings {
     /// A setting that is a whole number above zero.
     pub fn number(&self, key: &str) -> Result<u64, SettingError> {
         let text = self.text(key)?;
-        text.trim()
-            .parse()
-            .ok()
-            .filter(|n| *n > 0)
-            .ok_or_else(|| SettingError { key: key.to_owned(), reason: format!("must be a whole number above 0, not `{text}`") })
+        text.trim().parse().ok().filter(|n| *n > 0).ok_or_else(|| SettingError {
+            key: key.to_owned(),
+            reason: format!("must be a whole number above 0, not `{text}`"),
+        })
     }
 
     /// A setting that is a size in memory.
     pub fn size(&self, key: &str) -> Result<usize, SettingError> {
-        usize::try_from(self.number(key)?).map_err(|_| SettingError { key: key.to_owned(), reason: "is too large".into() })
+        usize::try_from(self.number(key)?)
+            .map_err(|_| SettingError { key: key.to_owned(), reason: "is too large".into() })
     }
 
     /// A setting that is an IANA time zone.
     pub fn zone(&self, key: &str) -> Result<Tz, SettingError> {
         let text = self.text(key)?;
-        text.parse().map_err(|_| SettingError { key: key.to_owned(), reason: format!("`{text}` is not an IANA time zone such as `Asia/Seoul`") })
+        text.parse().map_err(|_| SettingError {
+            key: key.to_owned(),
+            reason: format!("`{text}` is not an IANA time zone such as `Asia/Seoul`"),
+        })
     }
 
     /// A setting that is a list, separated by commas.
@@ -175,8 +247,15 @@ pub fn reference() -> String {
          and the parameter of `template.yaml` on AWS. The environment wins over the file. This page is made from the declarations in\n\
          `shared/entry/src/settings.rs`; a test fails when it is out of date.\n",
     );
-    for (world, title) in [(World::Both, "Everywhere"), (World::OneMachine, "On one machine"), (World::Aws, "On AWS, filled in by the template")] {
-        let _ = write!(page, "\n## {title}\n\n| `settings.toml` | environment | parameter | default | what it does |\n|---|---|---|---|---|\n");
+    for (world, title) in [
+        (World::Both, "Everywhere"),
+        (World::OneMachine, "On one machine"),
+        (World::Aws, "On AWS, filled in by the template"),
+    ] {
+        let _ = write!(
+            page,
+            "\n## {title}\n\n| `settings.toml` | environment | parameter | default | what it does |\n|---|---|---|---|---|\n"
+        );
         for s in SETTINGS.iter().filter(|s| s.world == world) {
             let default = match s.default {
                 None => "(required)".into(),
@@ -185,7 +264,12 @@ pub fn reference() -> String {
             };
             let parameter = if world == World::Both { format!("`{}`", s.parameter()) } else { "–".into() };
             let key = if world == World::Aws { "–".into() } else { format!("`{}`", s.key) };
-            let _ = writeln!(page, "| {key} | `{}` | {parameter} | {default} | {} |", s.environment_variable(), s.description);
+            let _ = writeln!(
+                page,
+                "| {key} | `{}` | {parameter} | {default} | {} |",
+                s.environment_variable(),
+                s.description
+            );
         }
     }
     page
@@ -209,7 +293,10 @@ mod tests {
     #[test]
     fn mistakes_name_the_setting_and_what_is_allowed() {
         let unknown = Settings::from_layers([layer("time_zoen", "UTC")]).unwrap_err();
-        assert!(unknown.to_string().contains("setting `time_zoen`") && unknown.reason.contains("time_zone"), "{unknown}");
+        assert!(
+            unknown.to_string().contains("setting `time_zoen`") && unknown.reason.contains("time_zone"),
+            "{unknown}"
+        );
         let settings = Settings::from_layers([layer("time_zone", "Mars"), layer("sql_max_rows", "many")]).unwrap();
         assert!(settings.zone("time_zone").unwrap_err().reason.contains("`Mars`"));
         assert!(settings.number("sql_max_rows").unwrap_err().reason.contains("`many`"));
@@ -219,7 +306,10 @@ mod tests {
     #[test]
     fn a_setting_has_three_spellings() {
         let setting = SETTINGS.iter().find(|s| s.key == "max_body_bytes").unwrap();
-        assert_eq!((setting.environment_variable().as_str(), setting.parameter().as_str()), ("SLUICE_MAX_BODY_BYTES", "MaxBodyBytes"));
+        assert_eq!(
+            (setting.environment_variable().as_str(), setting.parameter().as_str()),
+            ("SLUICE_MAX_BODY_BYTES", "MaxBodyBytes")
+        );
     }
 
     #[test]

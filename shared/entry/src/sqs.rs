@@ -69,7 +69,8 @@ pub struct ItemFailure {
 
 /// Reads a delivery.
 pub fn read(function: &'static str, event: &[u8]) -> Result<Vec<Item>, InvokeError> {
-    let event: SqsEvent<'_> = serde_json::from_slice(event).map_err(|e| InvokeError::Event { function, reason: e.to_string() })?;
+    let event: SqsEvent<'_> =
+        serde_json::from_slice(event).map_err(|e| InvokeError::Event { function, reason: e.to_string() })?;
     Ok(event
         .records
         .into_iter()
@@ -109,7 +110,10 @@ mod tests {
     fn a_delivery_becomes_items() {
         let event = r#"{"Records":[{"messageId":"a","receiptHandle":"r","body":"x\ny","attributes":{"ApproximateReceiveCount":"3","SenderId":"s"},
             "messageAttributes":{},"md5OfBody":"","eventSource":"aws:sqs","eventSourceARN":"arn","awsRegion":"x"}]}"#;
-        assert_eq!(read("convert", event.as_bytes()).unwrap(), [Item { id: "a".into(), body: "x\ny".into(), receive_count: 3 }]);
+        assert_eq!(
+            read("convert", event.as_bytes()).unwrap(),
+            [Item { id: "a".into(), body: "x\ny".into(), receive_count: 3 }]
+        );
         assert!(read("convert", b"{}").unwrap_err().to_string().contains("missing field `Records`"));
     }
 
@@ -117,6 +121,9 @@ mod tests {
     fn failed_and_forgotten_messages_are_reported() {
         let ids = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
         let reply = write("convert", &ids, &[Outcome::Done, Outcome::Retry("later".into())]).unwrap();
-        assert_eq!(String::from_utf8(reply).unwrap(), r#"{"batchItemFailures":[{"itemIdentifier":"b"},{"itemIdentifier":"c"}]}"#);
+        assert_eq!(
+            String::from_utf8(reply).unwrap(),
+            r#"{"batchItemFailures":[{"itemIdentifier":"b"},{"itemIdentifier":"c"}]}"#
+        );
     }
 }

@@ -124,7 +124,11 @@ impl Api {
         self.authorize(call, Scope::Read).await?;
         let pattern = call.request.query("index").unwrap_or("sluice-*");
         if pattern.is_empty() || pattern.split(',').any(|p| !p.starts_with(INDEX_PREFIX)) {
-            return Err(Response::error(400, "index", format!("`index` names indices that begin with `{INDEX_PREFIX}`, separated by commas")));
+            return Err(Response::error(
+                400,
+                "index",
+                format!("`index` names indices that begin with `{INDEX_PREFIX}`, separated by commas"),
+            ));
         }
         let body: Value = if call.request.body.is_empty() { json!({}) } else { body(call.request)? };
         let found = self.ports.search.search(pattern, &body).await.map_err(|e| failed("the search failed", &e))?;
@@ -147,7 +151,12 @@ impl Api {
         }
         let mut limits = self.settings.sql_limits;
         limits.max_rows = ask.max_rows.unwrap_or(limits.max_rows).min(limits.max_rows);
-        let result = self.ports.sql.query(&ask.sql, &ask.parameters, limits).await.map_err(|e| failed("the query failed", &e))?;
+        let result = self
+            .ports
+            .sql
+            .query(&ask.sql, &ask.parameters, limits)
+            .await
+            .map_err(|e| failed("the query failed", &e))?;
         let columns: Vec<Value> = result.columns.iter().map(|c| json!({"name": c.name, "type": c.data_type})).collect();
         Ok(Response::json(
             200,
@@ -167,7 +176,8 @@ impl Api {
 
     /// Events that wait before each sink, dead letters included; `None` where a queue cannot tell.
     fn waiting(&self, queues: &[(String, Depth, Option<String>)]) -> BTreeMap<Sink, Option<u64>> {
-        let by_name: HashMap<&str, (&Depth, Option<&str>)> = queues.iter().map(|(n, d, dead)| (n.as_str(), (d, dead.as_deref()))).collect();
+        let by_name: HashMap<&str, (&Depth, Option<&str>)> =
+            queues.iter().map(|(n, d, dead)| (n.as_str(), (d, dead.as_deref()))).collect();
         let events = |name: &str| by_name.get(name).and_then(|(depth, _)| depth.events);
         self.settings
             .sink_queues
@@ -191,7 +201,8 @@ impl Api {
     async fn peek(&self, call: Call<'_>, name: &str) -> Reply {
         self.authorize_admin(call, "queues.peek", name).await?;
         let limit = call.request.query("limit").and_then(|l| l.parse().ok()).unwrap_or(10).min(MAX_PEEK);
-        let messages = self.ports.queues.peek(name, limit).await.map_err(|e| failed("the queue could not be read", &e))?;
+        let messages =
+            self.ports.queues.peek(name, limit).await.map_err(|e| failed("the queue could not be read", &e))?;
         let rows: Vec<Value> = messages
             .iter()
             .map(|m| {
@@ -232,7 +243,8 @@ impl Api {
 
     async fn create_rule(&self, call: Call<'_>) -> Reply {
         self.authorize_admin(call, "rules.create", "").await?;
-        let text = std::str::from_utf8(&call.request.body).map_err(|_| Response::error(400, "body", "the body is not UTF-8"))?;
+        let text = std::str::from_utf8(&call.request.body)
+            .map_err(|_| Response::error(400, "body", "the body is not UTF-8"))?;
         let rule = self.ports.rules.create(text, call.now).await.map_err(|e| refused_rule(&e))?;
         Ok(Response::json(201, &rule_row(&rule)))
     }
@@ -263,7 +275,8 @@ impl Api {
             rate_per_s: ask.rate_per_s,
             name: ask.name,
         };
-        let (secret, record) = self.ports.keys.create(spec, None, call.now).await.map_err(|e| failed("the key could not be kept", &e))?;
+        let (secret, record) =
+            self.ports.keys.create(spec, None, call.now).await.map_err(|e| failed("the key could not be kept", &e))?;
         let mut reply = serde_json::to_value(&record).map_err(|e| internal("keys", &e))?;
         // The only time that the secret is shown.
         reply["key"] = Value::String(secret);
@@ -358,13 +371,21 @@ fn ledger_rows(report: &Report) -> Value {
         .checks
         .iter()
         .filter(|(_, c)| c.adds_up == Some(false))
-        .map(|(sink, c)| format!("{}: {} in flight by the counters, {} by its queues", sink.name(), c.in_flight, c.waiting.unwrap_or_default()))
+        .map(|(sink, c)| {
+            format!(
+                "{}: {} in flight by the counters, {} by its queues",
+                sink.name(),
+                c.in_flight,
+                c.waiting.unwrap_or_default()
+            )
+        })
         .collect();
     json!({"types": types, "totals": row(&report.total), "checks": checks, "adds_up": report.adds_up, "note": off.join("; ")})
 }
 
 fn body<T: for<'de> Deserialize<'de>>(request: &Request) -> Result<T, Response> {
-    serde_json::from_slice(&request.body).map_err(|e| Response::error(400, "body", format!("the body cannot be read: {e}")))
+    serde_json::from_slice(&request.body)
+        .map_err(|e| Response::error(400, "body", format!("the body cannot be read: {e}")))
 }
 
 fn missing(what: &str, id: &str) -> Response {

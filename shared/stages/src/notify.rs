@@ -79,8 +79,12 @@ impl Notify {
             })
             .collect();
         // Collected first (nothing has begun yet): a stream with a closure in it asks more of the caller's future than it can give.
-        let calls: Vec<_> =
-            items.iter().enumerate().filter(|(at, _)| leads[*at] == *at).map(|(_, item)| self.message(item, now)).collect();
+        let calls: Vec<_> = items
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| leads[*at] == *at)
+            .map(|(_, item)| self.message(item, now))
+            .collect();
         let told: Vec<Result<(), String>> = futures::stream::iter(calls).buffered(CONCURRENT_MESSAGES).collect().await;
         let told: HashMap<usize, Result<(), String>> =
             leads.iter().enumerate().filter(|(at, lead)| at == *lead).map(|(at, _)| at).zip(told).collect();

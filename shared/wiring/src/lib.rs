@@ -55,7 +55,12 @@ impl Wiring {
     /// Opens everything in the folder `data`, which only one process may do at a time.
     ///
     /// An error says which setting, which part of the template or which file cannot be used.
-    pub async fn open(data: &Path, topology: &Topology, registry: Arc<Registry>, settings: &Settings) -> anyhow::Result<Self> {
+    pub async fn open(
+        data: &Path,
+        topology: &Topology,
+        registry: Arc<Registry>,
+        settings: &Settings,
+    ) -> anyhow::Result<Self> {
         let off = settings.list("stages_off")?;
         if let Some(verb) = off.iter().find(|verb| topology.function_of(verb).is_none()) {
             bail!("setting `stages_off`: there is no stage `{verb}`");
@@ -69,7 +74,8 @@ impl Wiring {
         let table = state.table();
         let objects: Arc<dyn Objects> = Arc::new(DiskObjects::open(data)?);
         let mail: Arc<dyn Mail> = Arc::new(OutboxMail::open(data.join("outbox"))?);
-        let search_config = EmbeddedSearchConfig { writer_memory_bytes: settings.size("search_memory_bytes")?, ..Default::default() };
+        let search_config =
+            EmbeddedSearchConfig { writer_memory_bytes: settings.size("search_memory_bytes")?, ..Default::default() };
         let search: Arc<dyn Search> = Arc::new(EmbeddedSearch::open(&data.join("search"), search_config)?);
         let lake = RecordedLake { table: table.clone(), registry: registry.clone(), objects: data.to_owned() };
         let sql: Arc<dyn Sql> = Arc::new(EmbeddedSql::new(Arc::new(lake), EmbeddedSqlConfig::default()));
@@ -78,9 +84,13 @@ impl Wiring {
 
         let mut functions: HashMap<String, Arc<dyn Function>> = HashMap::new();
         let ports = IngestPorts { topic: topic.clone(), quarantine: quarantine.clone(), keys: keys.clone() };
-        functions.insert("ingest".into(), Arc::new(HttpFunction(Ingest::new(ports, registry.clone(), ingest_settings(settings)?))));
+        functions.insert(
+            "ingest".into(),
+            Arc::new(HttpFunction(Ingest::new(ports, registry.clone(), ingest_settings(settings)?))),
+        );
         let ports = ConvertPorts { objects: objects.clone(), table: table.clone(), quarantine: quarantine.clone() };
-        let convert = Convert::new(ports, registry.clone(), Arc::new(ParquetEncoder::default()), ConvertSettings::default());
+        let convert =
+            Convert::new(ports, registry.clone(), Arc::new(ParquetEncoder::default()), ConvertSettings::default());
         functions.insert("convert".into(), Arc::new(QueueFunction(convert)));
         let ports = IndexPorts { search: search.clone(), table: table.clone(), quarantine: quarantine.clone() };
         let index = Index::new(ports, registry.clone(), IndexSettings::default());
@@ -149,7 +159,9 @@ fn state_config(topology: &Topology, off: &[String], settings: &Settings) -> any
     let mut subscriptions = Vec::new();
     for (id, subscription) in &topology.subscriptions {
         let consumers = topology.consumers(&subscription.queue);
-        if !consumers.is_empty() && consumers.iter().all(|id| topology.functions.get(*id).is_some_and(|f| off.contains(&f.verb))) {
+        if !consumers.is_empty()
+            && consumers.iter().all(|id| topology.functions.get(*id).is_some_and(|f| off.contains(&f.verb)))
+        {
             continue;
         }
         let mut filter = Filter::new();
@@ -167,7 +179,12 @@ fn state_config(topology: &Topology, off: &[String], settings: &Settings) -> any
             filter: (!filter.is_empty()).then_some(filter),
         });
     }
-    Ok(StateConfig { queues, subscriptions, max_backlog_bytes: settings.number("max_backlog_bytes")?, ..Default::default() })
+    Ok(StateConfig {
+        queues,
+        subscriptions,
+        max_backlog_bytes: settings.number("max_backlog_bytes")?,
+        ..Default::default()
+    })
 }
 
 /// Runs one function as a Lambda over the embedded adapters in the folder `SLUICE_DATA` (`/tmp/sluice` where nothing is said, the only place

@@ -100,7 +100,9 @@ impl EmbeddedSql {
             .thread_name("sql")
             .enable_all()
             .build()
-            .map_err(|e| PortError::new(ErrorKind::Unavailable, OPERATION, "no threads for the query").with_source(e))?;
+            .map_err(|e| {
+                PortError::new(ErrorKind::Unavailable, OPERATION, "no threads for the query").with_source(e)
+            })?;
         Ok(threads.insert(runtime).handle().clone())
     }
 }
@@ -127,7 +129,10 @@ impl Sql for EmbeddedSql {
             Ok(Some(Ok(result))) => result,
             Ok(_) => Err(PortError::new(ErrorKind::Unavailable, OPERATION, "the query ended without an answer")),
             Err(_) => {
-                let detail = format!("the query took longer than {} ms; ask for less, or for a shorter time range", limits.timeout.as_millis());
+                let detail = format!(
+                    "the query took longer than {} ms; ask for less, or for a shorter time range",
+                    limits.timeout.as_millis()
+                );
                 Err(PortError::new(ErrorKind::Timeout, OPERATION, detail))
             }
         }
@@ -141,14 +146,25 @@ fn single_read(text: &str) -> Result<Statement, PortError> {
         return Err(PortError::new(ErrorKind::Denied, OPERATION, "one statement at a time"));
     };
     let reads = |ast: &Ast| {
-        matches!(ast, Ast::Query(_) | Ast::ShowTables { .. } | Ast::ShowColumns { .. } | Ast::ExplainTable { .. } | Ast::Explain { .. })
+        matches!(
+            ast,
+            Ast::Query(_)
+                | Ast::ShowTables { .. }
+                | Ast::ShowColumns { .. }
+                | Ast::ExplainTable { .. }
+                | Ast::Explain { .. }
+        )
     };
     let allowed = match &statement {
         Statement::Statement(ast) => reads(ast),
         Statement::Explain(explain) => matches!(explain.statement.as_ref(), Statement::Statement(ast) if reads(ast)),
         _ => false,
     };
-    if allowed { Ok(statement) } else { Err(PortError::new(ErrorKind::Denied, OPERATION, "only SELECT is allowed here: the lake is read-only")) }
+    if allowed {
+        Ok(statement)
+    } else {
+        Err(PortError::new(ErrorKind::Denied, OPERATION, "only SELECT is allowed here: the lake is read-only"))
+    }
 }
 
 async fn run(
@@ -177,7 +193,9 @@ async fn run(
     }
     let plan = context.state().statement_to_plan(statement).await.map_err(explain)?;
     let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    options.verify_plan(&plan).map_err(|_| PortError::new(ErrorKind::Denied, OPERATION, "only SELECT is allowed here: the lake is read-only"))?;
+    options.verify_plan(&plan).map_err(|_| {
+        PortError::new(ErrorKind::Denied, OPERATION, "only SELECT is allowed here: the lake is read-only")
+    })?;
     let plan = plan.with_param_values(parameters).map_err(explain)?;
     let frame = context.execute_logical_plan(plan).await.map_err(explain)?;
     let columns: Vec<SqlColumn> = frame
@@ -204,9 +222,10 @@ async fn run(
 /// DataFusion's error in the port's words. What the asker can mend is told; paths of this machine are not.
 fn explain(error: DataFusionError) -> PortError {
     let (kind, detail) = match error.find_root() {
-        DataFusionError::ResourcesExhausted(_) => {
-            (ErrorKind::TooLarge, "the query needs more memory than one query may use; ask for less, or for a shorter time range".to_owned())
-        }
+        DataFusionError::ResourcesExhausted(_) => (
+            ErrorKind::TooLarge,
+            "the query needs more memory than one query may use; ask for less, or for a shorter time range".to_owned(),
+        ),
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => {
             (ErrorKind::Corrupt, "a recorded file cannot be read".to_owned())
         }

@@ -2,9 +2,9 @@
 
 use arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Decimal256Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    DataType, Date32Type, Decimal128Type, Decimal256Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type,
+    Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::DateTime;
@@ -23,7 +23,11 @@ pub(super) fn parameter(value: &Value) -> Result<ScalarValue, PortError> {
             None => ScalarValue::Float64(n.as_f64()),
         },
         Value::Array(_) | Value::Object(_) => {
-            return Err(PortError::new(ErrorKind::Invalid, "sql.query", "a parameter is text, a number, true, false or null"));
+            return Err(PortError::new(
+                ErrorKind::Invalid,
+                "sql.query",
+                "a parameter is text, a number, true, false or null",
+            ));
         }
     })
 }
@@ -34,7 +38,9 @@ pub(super) fn type_name(data_type: &DataType) -> String {
         DataType::Boolean => "boolean".into(),
         t if t.is_integer() => "bigint".into(),
         t if t.is_floating() => "double".into(),
-        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => format!("decimal({precision},{scale})"),
+        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+            format!("decimal({precision},{scale})")
+        }
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => "varchar".into(),
         DataType::Timestamp(..) => "timestamp".into(),
         DataType::Date32 | DataType::Date64 => "date".into(),
@@ -79,20 +85,35 @@ fn values(array: &ArrayRef) -> Result<Vec<Value>, PortError> {
         DataType::Utf8 => array.as_string::<i32>().iter().map(text).collect(),
         DataType::LargeUtf8 => array.as_string::<i64>().iter().map(text).collect(),
         DataType::Utf8View => array.as_string_view().iter().map(text).collect(),
-        DataType::Date32 => each!(Date32Type, |days| moment(i64::from(days).saturating_mul(86_400_000_000), "%Y-%m-%d")),
-        DataType::Timestamp(TimeUnit::Second, _) => each!(TimestampSecondType, |v: i64| time(v.saturating_mul(1_000_000))),
-        DataType::Timestamp(TimeUnit::Millisecond, _) => each!(TimestampMillisecondType, |v: i64| time(v.saturating_mul(1_000))),
+        DataType::Date32 => {
+            each!(Date32Type, |days| moment(i64::from(days).saturating_mul(86_400_000_000), "%Y-%m-%d"))
+        }
+        DataType::Timestamp(TimeUnit::Second, _) => {
+            each!(TimestampSecondType, |v: i64| time(v.saturating_mul(1_000_000)))
+        }
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            each!(TimestampMillisecondType, |v: i64| time(v.saturating_mul(1_000)))
+        }
         DataType::Timestamp(TimeUnit::Microsecond, _) => each!(TimestampMicrosecondType, time),
-        DataType::Timestamp(TimeUnit::Nanosecond, _) => each!(TimestampNanosecondType, |v: i64| time(v.div_euclid(1_000))),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+            each!(TimestampNanosecondType, |v: i64| time(v.div_euclid(1_000)))
+        }
         DataType::List(_) => {
             let list = array.as_list::<i32>();
-            list.iter().map(|items| items.map_or(Ok(Value::Null), |items| values(&items).map(Value::Array))).collect::<Result<_, _>>()?
+            list.iter()
+                .map(|items| items.map_or(Ok(Value::Null), |items| values(&items).map(Value::Array)))
+                .collect::<Result<_, _>>()?
         }
         _ => {
-            let fail = |e| PortError::new(ErrorKind::Invalid, "sql.query", format!("type `{}` cannot be shown", array.data_type())).with_source(e);
+            let fail = |e| {
+                PortError::new(ErrorKind::Invalid, "sql.query", format!("type `{}` cannot be shown", array.data_type()))
+                    .with_source(e)
+            };
             let options = FormatOptions::default();
             let formatter = ArrayFormatter::try_new(array, &options).map_err(fail)?;
-            (0..array.len()).map(|i| if array.is_null(i) { Value::Null } else { Value::String(formatter.value(i).to_string()) }).collect()
+            (0..array.len())
+                .map(|i| if array.is_null(i) { Value::Null } else { Value::String(formatter.value(i).to_string()) })
+                .collect()
         }
     })
 }

@@ -107,8 +107,15 @@ fn groups(mut files: Vec<LakeFile>, threads: usize) -> Result<Vec<FileGroup>> {
     files.sort_by_key(|f| std::cmp::Reverse(f.size_bytes));
     let mut groups: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, Vec::new()); threads.clamp(1, files.len().max(1))];
     for file in files {
-        let location = ObjectPath::from_absolute_path(&file.path).map_err(|e| DataFusionError::External(Box::new(e)))?;
-        let meta = ObjectMeta { location, last_modified: chrono::DateTime::UNIX_EPOCH, size: file.size_bytes, e_tag: None, version: None };
+        let location =
+            ObjectPath::from_absolute_path(&file.path).map_err(|e| DataFusionError::External(Box::new(e)))?;
+        let meta = ObjectMeta {
+            location,
+            last_modified: chrono::DateTime::UNIX_EPOCH,
+            size: file.size_bytes,
+            e_tag: None,
+            version: None,
+        };
         if let Some((bytes, members)) = groups.iter_mut().min_by_key(|(bytes, _)| *bytes) {
             *bytes += file.size_bytes;
             members.push(PartitionedFile::new_from_meta(meta));
@@ -122,8 +129,10 @@ struct FileTimes<'f>(&'f [LakeFile]);
 
 impl FileTimes<'_> {
     fn column(&self, column: &Column, value: impl Fn(&LakeFile) -> i64) -> Option<ArrayRef> {
-        (column.name() == TIME)
-            .then(|| Arc::new(self.0.iter().map(|f| Some(value(f))).collect::<TimestampMicrosecondArray>().with_timezone("UTC")) as ArrayRef)
+        (column.name() == TIME).then(|| {
+            Arc::new(self.0.iter().map(|f| Some(value(f))).collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+                as ArrayRef
+        })
     }
 }
 

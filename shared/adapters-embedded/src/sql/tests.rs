@@ -1,5 +1,7 @@
 use super::*;
-use arrow::array::{ArrayRef, Date32Array, Decimal128Array, Int64Array, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, Date32Array, Decimal128Array, Int64Array, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
 use parquet::arrow::ArrowWriter;
 use serde_json::json;
@@ -29,11 +31,19 @@ fn write(folder: &Path, hour: i64, rows: i64) -> LakeFile {
         Arc::new(StringArray::from_iter_values((hour..hour + rows).map(|h| format!("e{h}")))),
         Arc::new(TimestampMicrosecondArray::from(times.clone()).with_timezone("UTC")),
         Arc::new(Int64Array::from_iter((hour..hour + rows).map(|h| (h % 2 == 0).then_some(h)))),
-        Arc::new(Decimal128Array::from_iter_values((hour..hour + rows).map(|h| i128::from(-h))).with_precision_and_scale(9, 2).unwrap()),
+        Arc::new(
+            Decimal128Array::from_iter_values((hour..hour + rows).map(|h| i128::from(-h)))
+                .with_precision_and_scale(9, 2)
+                .unwrap(),
+        ),
         Arc::new(Date32Array::from_iter_values((0..rows).map(|_| 0))),
         Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>((0..rows).map(|r| Some(vec![Some(r), None])))),
     ];
-    let columns = columns.into_iter().zip(schema.fields()).map(|(c, f)| arrow::compute::cast(&c, f.data_type()).unwrap()).collect();
+    let columns = columns
+        .into_iter()
+        .zip(schema.fields())
+        .map(|(c, f)| arrow::compute::cast(&c, f.data_type()).unwrap())
+        .collect();
     let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
     let path = folder.join(format!("dt=x y%{hour}.parquet"));
     let mut writer = ArrowWriter::try_new(std::fs::File::create(&path).unwrap(), schema, None).unwrap();
@@ -81,12 +91,29 @@ async fn refused(shop: &Shop, statement: &str) -> PortError {
 #[tokio::test]
 async fn rows_come_back_in_the_words_of_the_port() {
     let shop = shop();
-    let result = ask(&shop, "SELECT id, time, memberId, price, day, ms, added_later FROM shop ORDER BY time LIMIT 2").await;
+    let result =
+        ask(&shop, "SELECT id, time, memberId, price, day, ms, added_later FROM shop ORDER BY time LIMIT 2").await;
     assert_eq!(
         result.rows,
         [
-            vec![json!("e0"), json!("1970-01-01T00:00:00.000Z"), json!(0), json!("0.00"), json!("1970-01-01"), json!([0, null]), json!(null)],
-            vec![json!("e1"), json!("1970-01-01T01:00:00.000Z"), json!(null), json!("-0.01"), json!("1970-01-01"), json!([1, null]), json!(null)],
+            vec![
+                json!("e0"),
+                json!("1970-01-01T00:00:00.000Z"),
+                json!(0),
+                json!("0.00"),
+                json!("1970-01-01"),
+                json!([0, null]),
+                json!(null)
+            ],
+            vec![
+                json!("e1"),
+                json!("1970-01-01T01:00:00.000Z"),
+                json!(null),
+                json!("-0.01"),
+                json!("1970-01-01"),
+                json!([1, null]),
+                json!(null)
+            ],
         ]
     );
     let types: Vec<&str> = result.columns.iter().map(|c| c.data_type.as_str()).collect();
@@ -141,7 +168,14 @@ async fn whatever_is_not_one_select_is_refused() {
     ] {
         assert_eq!(refused(&shop, statement).await.kind, ErrorKind::Denied, "{statement}");
     }
-    for statement in ["SELECT * FROM '/etc/passwd'", "SELECT * FROM read_csv('/etc/passwd')", "SELECT", "SELECT nothing FROM shop", "SELEC 1", "SELECT 1/0"] {
+    for statement in [
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT",
+        "SELECT nothing FROM shop",
+        "SELEC 1",
+        "SELECT 1/0",
+    ] {
         assert_eq!(refused(&shop, statement).await.kind, ErrorKind::Invalid, "{statement}");
     }
 }
@@ -153,7 +187,10 @@ async fn parameters_are_bound_and_never_spliced() {
     let sql = "SELECT count(*) FROM shop WHERE id = $1";
     assert_eq!(shop.sql.query(sql, &one("e3"), LIMITS).await.unwrap().rows, [[json!(1)]]);
     assert_eq!(shop.sql.query(sql, &one("e3' OR '1'='1"), LIMITS).await.unwrap().rows, [[json!(0)]]);
-    assert_eq!(shop.sql.query("SELECT count(*) FROM shop WHERE memberId >= $1", &[json!(100)], LIMITS).await.unwrap().rows, [[json!(6)]]);
+    assert_eq!(
+        shop.sql.query("SELECT count(*) FROM shop WHERE memberId >= $1", &[json!(100)], LIMITS).await.unwrap().rows,
+        [[json!(6)]]
+    );
     assert_eq!(shop.sql.query(sql, &[json!({})], LIMITS).await.unwrap_err().kind, ErrorKind::Invalid);
 }
 
@@ -164,7 +201,8 @@ async fn rows_time_and_memory_are_bounded() {
     let result = shop.sql.query("SELECT id FROM shop", &[], few).await.unwrap();
     assert_eq!((result.rows.len(), result.truncated), (5, true));
     assert!(!shop.sql.query("SELECT id FROM shop LIMIT 5", &[], few).await.unwrap().truncated);
-    let endless = "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b, generate_series(1, 100000) c";
+    let endless =
+        "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b, generate_series(1, 100000) c";
     let short = SqlLimits { timeout: Duration::from_millis(200), ..LIMITS };
     assert_eq!(shop.sql.query(endless, &[], short).await.unwrap_err().kind, ErrorKind::Timeout);
     let small = SqlLimits { max_memory_bytes: 100_000, ..LIMITS };
