@@ -334,7 +334,7 @@ fn queue_rows(queues: &[(String, Depth, Option<String>)]) -> Vec<Value> {
         .map(|(name, depth, dead)| {
             json!({
                 "name": name, "visible": depth.visible, "in_flight": depth.in_flight, "events": depth.events, "bytes": depth.bytes,
-                "oldest_ms": depth.oldest_ms, "dead_letter_queue": dead, "dead_letters": dead.as_deref().and_then(messages),
+                "oldest_ms": depth.oldest_ms, "dead_letter_queue": dead, "dead_letters": dead.as_deref().and_then(messages).unwrap_or(0),
             })
         })
         .collect()
