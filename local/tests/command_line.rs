@@ -1,6 +1,5 @@
 //! The command line as a script sees it: what it prints where, and how it ends. The server is a small one of this file.
 
-
 // Helpers of tests may unwrap as tests do; clippy knows only the tests themselves.
 #![allow(clippy::unwrap_used)]
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
