@@ -350,10 +350,10 @@ impl Rows {
         for (read, lane) in &mut self.envelope {
             lane.set(self.count, &read(event))?;
         }
-        if !row.extra.is_empty() {
-            if let Some((_, lane)) = self.envelope.get_mut(self.extra) {
-                lane.set(self.count, &Cell::Text(&row.extra))?;
-            }
+        if !row.extra.is_empty()
+            && let Some((_, lane)) = self.envelope.get_mut(self.extra)
+        {
+            lane.set(self.count, &Cell::Text(&row.extra))?;
         }
         for (index, cell) in &row.cells {
             self.data[*index].set(self.count, cell)?;
@@ -459,10 +459,10 @@ fn sorting_columns(schema: &Schema) -> Vec<SortingColumn> {
             (!is_list).then_some(ENVELOPE.len() + index)
         };
         // Each column has one leaf, so that its position is the leaf's.
-        if let Some(index) = envelope.or_else(data).and_then(|i| i32::try_from(i).ok()) {
-            if sorting.iter().all(|s| s.column_idx != index) {
-                sorting.push(SortingColumn { column_idx: index, descending: false, nulls_first: true });
-            }
+        if let Some(index) = envelope.or_else(data).and_then(|i| i32::try_from(i).ok())
+            && sorting.iter().all(|s| s.column_idx != index)
+        {
+            sorting.push(SortingColumn { column_idx: index, descending: false, nulls_first: true });
         }
     }
     sorting

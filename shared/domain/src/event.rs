@@ -5,6 +5,7 @@ use crate::schema::{ENVELOPE, Registry, Violation};
 use crate::time::{DAY_US, Timestamp};
 use chrono_tz::Tz;
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 /// Longest `id`, in bytes.
 pub const MAX_ID_BYTES: usize = 128;
@@ -358,12 +359,13 @@ pub struct Shared<'a> {
 
 /// Appends a JSON object of (name, JSON text); a name that is taken gets `ce-` before it, so that nothing is dropped.
 pub fn write_members<'m>(out: &mut String, members: impl Iterator<Item = (&'m str, &'m str)>) {
-    let mut names: Vec<String> = Vec::new();
+    // A set, since an event may have as many unknown names as fit into a message.
+    let mut names: HashSet<Cow<'m, str>> = HashSet::new();
     out.push('{');
     for (name, raw) in members {
-        let mut name = name.to_owned();
+        let mut name = Cow::Borrowed(name);
         while names.contains(&name) {
-            name.insert_str(0, "ce-");
+            name.to_mut().insert_str(0, "ce-");
         }
         if !names.is_empty() {
             out.push(',');
@@ -371,7 +373,7 @@ pub fn write_members<'m>(out: &mut String, members: impl Iterator<Item = (&'m st
         json::write_string(out, &name);
         out.push(':');
         out.push_str(raw);
-        names.push(name);
+        names.insert(name);
     }
     out.push('}');
 }

@@ -684,46 +684,45 @@ impl Bounds {
                 return Err(format!("must be one of {}, not `{}`", self.allowed.join(", "), clip(text)));
             }
         }
-        if self.minimum.is_some() || self.maximum.is_some() {
-            if let Value::Number(text) = node.value {
-                let n: f64 = text.parse().unwrap_or(f64::NAN);
-                if self.minimum.is_some_and(|min| n < min) || self.maximum.is_some_and(|max| n > max) {
-                    let bound = |b: Option<f64>, open: &str| b.map_or_else(|| open.to_owned(), |b| b.to_string());
-                    let range = format!("{} to {}", bound(self.minimum, "−∞"), bound(self.maximum, "∞"));
-                    return Err(format!("must be in {range}, not `{}`", clip(text)));
-                }
+        if (self.minimum.is_some() || self.maximum.is_some())
+            && let Value::Number(text) = node.value
+        {
+            let n: f64 = text.parse().unwrap_or(f64::NAN);
+            if self.minimum.is_some_and(|min| n < min) || self.maximum.is_some_and(|max| n > max) {
+                let bound = |b: Option<f64>, open: &str| b.map_or_else(|| open.to_owned(), |b| b.to_string());
+                let range = format!("{} to {}", bound(self.minimum, "−∞"), bound(self.maximum, "∞"));
+                return Err(format!("must be in {range}, not `{}`", clip(text)));
             }
         }
-        if let Cell::Text(text) = cell {
-            if self.min_length.is_some() || self.max_length.is_some() {
-                // Bytes bound characters from above: count only where that does not decide.
-                let length = if self.max_length.is_none_or(|max| text.len() <= max)
-                    && self.min_length.unwrap_or(0) <= text.len() / 4
-                {
-                    return Ok(());
-                } else {
-                    text.chars().count()
-                };
-                if self.max_length.is_some_and(|max| length > max) || self.min_length.is_some_and(|min| length < min) {
-                    return Err(format!(
-                        "has {length} characters, allowed are {} to {}",
-                        self.min_length.unwrap_or(0),
-                        self.max_length.unwrap_or(usize::MAX)
-                    ));
-                }
-            }
-        }
-        if let Cell::List(items) = cell {
-            if self.max_items.is_some_and(|max| items.len() > max)
-                || self.min_items.is_some_and(|min| items.len() < min)
+        if let Cell::Text(text) = cell
+            && (self.min_length.is_some() || self.max_length.is_some())
+        {
+            // Bytes bound characters from above: count only where that does not decide.
+            let length = if self.max_length.is_none_or(|max| text.len() <= max)
+                && self.min_length.unwrap_or(0) <= text.len() / 4
             {
+                return Ok(());
+            } else {
+                text.chars().count()
+            };
+            if self.max_length.is_some_and(|max| length > max) || self.min_length.is_some_and(|min| length < min) {
                 return Err(format!(
-                    "has {} elements, allowed are {} to {}",
-                    items.len(),
-                    self.min_items.unwrap_or(0),
-                    self.max_items.unwrap_or(usize::MAX)
+                    "has {length} characters, allowed are {} to {}",
+                    self.min_length.unwrap_or(0),
+                    self.max_length.unwrap_or(usize::MAX)
                 ));
             }
+        }
+        if let Cell::List(items) = cell
+            && (self.max_items.is_some_and(|max| items.len() > max)
+                || self.min_items.is_some_and(|min| items.len() < min))
+        {
+            return Err(format!(
+                "has {} elements, allowed are {} to {}",
+                items.len(),
+                self.min_items.unwrap_or(0),
+                self.max_items.unwrap_or(usize::MAX)
+            ));
         }
         Ok(())
     }
@@ -743,14 +742,14 @@ impl Registry {
         let mut tables: BTreeMap<String, (String, String)> = BTreeMap::new();
         for (file, text) in files {
             let schema = Schema::parse(file, text)?;
-            if let Some((other, in_file)) = tables.get(&schema.table) {
-                if *other != schema.event_type {
-                    let reason = format!(
-                        "type `{}` has the same table name `{}` as `{other}` of `{in_file}`",
-                        schema.event_type, schema.table
-                    );
-                    return Err(SchemaError { file: file.into(), pointer: "/x-type".into(), reason });
-                }
+            if let Some((other, in_file)) = tables.get(&schema.table)
+                && *other != schema.event_type
+            {
+                let reason = format!(
+                    "type `{}` has the same table name `{}` as `{other}` of `{in_file}`",
+                    schema.event_type, schema.table
+                );
+                return Err(SchemaError { file: file.into(), pointer: "/x-type".into(), reason });
             }
             tables.insert(schema.table.clone(), (schema.event_type.clone(), file.to_owned()));
             by_type.insert(schema.event_type.clone(), schema);
