@@ -458,6 +458,7 @@ async fn what_cannot_be_read_goes_to_quarantine_and_its_neighbours_are_evaluated
             &[
                 trade_data("1", now(), &json!({"symbol": "a", "price": "dear", "change": 1})),
                 trade_data("2", now(), &json!({"symbol": "a", "price": 1, "change": 1, "halted": "no"})),
+                trade_data("3", now(), &json!({"symbol": "a", "price": 110, "change": 10, "volume": "many"})),
                 rise(now()),
             ],
         ),
@@ -475,17 +476,18 @@ async fn what_cannot_be_read_goes_to_quarantine_and_its_neighbours_are_evaluated
         ("malformed_message", ""),
         ("schema", "/data/halted"),
         ("schema", "/data/price"),
+        ("schema", "/data/volume"),
         ("unknown_encoding", ""),
     ];
     assert_eq!(kept, expected.map(|(code, pointer)| (code.to_owned(), pointer.to_owned())));
     assert_eq!(world.alert_rows().len(), 1);
-    // Three trades of `b1`, one each of `b2` and `b3`.
+    // Four trades of `b1`, one each of `b2` and `b3`.
     assert_eq!(
         (world.counted("quote.trade", "detect_stored"), world.counted("quote.trade", "detect_quarantined")),
-        (1, 4)
+        (1, 5)
     );
     assert!(all_done(&world.detect().run(&items, now()).await), "again is the same");
-    assert_eq!(world.counted("quote.trade", "detect_quarantined"), 4);
+    assert_eq!(world.counted("quote.trade", "detect_quarantined"), 5);
 }
 
 #[tokio::test]
@@ -711,8 +713,8 @@ async fn decided() -> (World, Vec<Item>) {
 async fn an_alert_is_sent_once_to_each_channel_however_often_it_comes() {
     let (world, alerts) = decided().await;
     let twice = [alerts[0].clone(), alerts[0].clone()];
-    let notify = world.notify();
-    assert!(all_done(&notify.run(&twice, now()).await));
+    let notify = world.powered_notify(&Power::new(i64::MAX, LastCall::Lost, 0));
+    assert!(all_done(&notify.run(&twice, now()).await), "copies in one delivery do not wait for each other");
     assert!(all_done(&notify.run(&twice, later(HOUR_US)).await));
     let mails = world.mails();
     assert_eq!(mails.iter().map(|m| m.to.as_str()).collect::<Vec<_>>(), ["first@example.org", "a@example.org"]);
@@ -837,6 +839,34 @@ async fn consumers_at_the_same_time_send_once() {
         let outcomes = futures::future::join_all(runs).await;
         assert!(all_done(&world.notify().run(&alerts, now()).await), "whoever gave it back finds it sent");
         assert_eq!(outcomes.len(), 3);
+        assert_eq!(world.mails().len(), 2, "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_timed_out_and_took_effect_is_the_own_one() {
+    let (world, alerts) = decided().await;
+    world.table.script("table.write", [Fault::After]);
+    assert!(all_done(&world.notify().run(&alerts, now()).await));
+    assert_eq!(world.mails().len(), 2);
+}
+
+#[tokio::test]
+async fn claims_of_a_dead_consumer_are_taken_over_by_one() {
+    for seed in 0..100 {
+        let (world, alerts) = decided().await;
+        world.mail.always("mail.send", Fault::Before(ErrorKind::Unavailable));
+        // Dies after the claims, before it can release them.
+        let power = Power::new(5, LastCall::Effective, 0);
+        assert!(!all_done(&world.powered_notify(&power).run(&alerts, now()).await));
+        world.mail.always("mail.send", Fault::Pass);
+        assert!(!all_done(&world.notify().run(&alerts, later(LEASE_US - SECOND_US)).await), "the claims still hold");
+        let runs = (0..3).map(|n| {
+            let notify = world.powered_notify(&Power::new(i64::MAX, LastCall::Lost, seed * 31 + n));
+            let alerts = &alerts;
+            async move { notify.run(alerts, later(LEASE_US + SECOND_US)).await }
+        });
+        futures::future::join_all(runs).await;
         assert_eq!(world.mails().len(), 2, "seed {seed}");
     }
 }

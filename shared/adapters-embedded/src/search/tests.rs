@@ -111,6 +111,12 @@ fn outcomes(outcomes: &[DocumentOutcome]) -> String {
 }
 
 #[tokio::test]
+async fn it_keeps_the_contract_of_its_port() {
+    let engine = Engine::empty();
+    sluice_testkit::contract::search::all(&engine.search).await;
+}
+
+#[tokio::test]
 async fn a_document_is_created_once() {
     let engine = Engine::empty();
     let doc = |id: &str| document("i", id, json!({"a": 1}));
@@ -682,8 +688,9 @@ mod faults {
     }
 
     impl TerminatingWrite for FullWriter {
-        fn terminate_ref(&mut self, _: AntiCallToken) -> io::Result<()> {
-            self.flush()
+        fn terminate_ref(&mut self, token: AntiCallToken) -> io::Result<()> {
+            self.directory.check()?;
+            self.inner.terminate_ref(token)
         }
     }
 
@@ -731,7 +738,8 @@ mod faults {
         let directory = FullDirectory { inner: RamDirectory::create(), full: full.clone() };
         let search = EmbeddedSearch::open_in(Box::new(directory), dir.path(), config()).unwrap();
         let doc = |id: &str| document("i", id, json!({"a": "x"}));
-        assert_eq!(outcomes(&search.create(vec![doc("1")]).await.unwrap()), "C");
+        let first = search.create(vec![doc("1")]).await.unwrap();
+        assert_eq!(outcomes(&first), "C", "{first:?}");
 
         full.store(true, Ordering::SeqCst);
         for _ in 0..2 {
