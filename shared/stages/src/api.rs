@@ -397,6 +397,8 @@ fn unknown(path: &[&str]) -> Response {
     let allowed = match path {
         ["search" | "sql"] | ["queues", _, "redrive"] => "POST",
         ["status" | "queues"] | ["queues", _, "messages"] => "GET",
+        // `ingest` answers these; what else arrives at their path arrives here.
+        ["events"] => "OPTIONS, POST",
         ["rules" | "keys"] => "GET, POST",
         ["rules", _] => "GET, DELETE",
         ["keys", _] => "DELETE",
