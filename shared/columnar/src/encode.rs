@@ -2,7 +2,8 @@
 
 use crate::lane::Lane;
 use crate::schema::arrow_schema;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, ArrayRef, UInt64Array};
+use arrow::compute::{interleave, take};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
@@ -15,6 +16,7 @@ use sluice_domain::event::{Data, Event, write_members};
 use sluice_domain::json::{Object, Value, write_string};
 use sluice_domain::lake::{EncodeError, EncodedFile, Encoder, Misfit};
 use sluice_domain::schema::{Cell, Column, ColumnKind, ENVELOPE, EnvelopeKind, Schema};
+use sluice_domain::time::Timestamp;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
@@ -22,9 +24,9 @@ use std::cmp::Ordering;
 const ROW_GROUP_ROWS: usize = 256 * 1024;
 /// Most bytes of a row group, as the writer estimates them.
 const ROW_GROUP_BYTES: usize = 128 << 20;
-/// Most rows that are held as Arrow arrays at a time.
+/// Most rows of one set of Arrow arrays.
 const CHUNK_ROWS: usize = 32 * 1024;
-/// Text held as Arrow arrays at a time; far below the 2 GiB that the offsets of an array can say.
+/// Most text of one set of Arrow arrays; far below the 2 GiB that the offsets of an array can say.
 const CHUNK_BYTES: usize = 32 << 20;
 
 /// Writes Parquet: zstd level 1, with field ids, statistics, page index, the sort order, and bloom filters for `x-bloom` columns.
@@ -50,33 +52,62 @@ impl Encoder for ParquetEncoder {
 }
 
 fn encode(schema: &Schema, events: &[Event<'_>]) -> Result<(Option<EncodedFile>, Vec<Misfit>), ParquetError> {
+    // Events are read in the order in which they lie in memory, and the columns are sorted afterwards: reading them in sorted order
+    // waits for memory at every field.
     let mut misfits = Vec::new();
     let mut rows = Rows::new(schema)?;
+    let mut chunks = Vec::new();
     let mut reader = RowReader::new(schema);
-    let mut file: Option<ArrowWriter<Vec<u8>>> = None;
-    let (mut written, mut times) = (0u64, None);
-    for position in sorted(schema, events) {
-        let event = &events[position];
+    let sort_column = schema.column_index(&schema.sort);
+    let sort_attribute = attribute(&schema.sort);
+    let mut keys: Vec<Key<'_>> = Vec::with_capacity(events.len());
+    for (position, event) in events.iter().enumerate() {
         if let Err((pointer, reason)) = reader.read(event) {
             misfits.push(Misfit { position, pointer, reason });
             continue;
         }
+        let cell = match sort_column {
+            Some(column) => reader.cell(column),
+            None => sort_attribute.map_or(Cell::Null, |read| read(event)),
+        };
+        let time = event.time.micros();
+        keys.push(Key {
+            prefix: prefix(&cell),
+            cell,
+            time,
+            position,
+            place: (chunks.len(), rows.count),
+            bytes: reader.bytes,
+        });
         rows.push(event, &reader)?;
-        let (min, max) = times.unwrap_or((event.time, event.time));
-        times = Some((min.min(event.time), max.max(event.time)));
         if rows.is_full() {
-            written += rows.write(&mut file, schema, events.len())?;
+            chunks.push(rows.finish()?);
         }
     }
-    misfits.sort_by_key(|m| m.position);
-    written += rows.write(&mut file, schema, events.len())?;
-    match (file, times) {
-        (Some(file), Some((min_time, max_time))) => {
-            let bytes = file.into_inner()?;
-            Ok((Some(EncodedFile { bytes, rows: written, min_time, max_time }), misfits))
-        }
-        _ => Ok((None, misfits)),
+    if rows.count > 0 {
+        chunks.push(rows.finish()?);
     }
+    let (Some(min), Some(max)) = (keys.iter().map(|k| k.time).min(), keys.iter().map(|k| k.time).max()) else {
+        return Ok((None, misfits));
+    };
+    sort(&mut keys, events);
+
+    let arrow = arrow_schema(schema);
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties(schema, &chunks, keys.len()))
+        .with_schema_root(schema.table.clone())
+        .with_skip_arrow_metadata(true);
+    let mut file = ArrowWriter::try_new_with_options(Vec::new(), arrow.clone(), options)?;
+    for block in blocks(&keys) {
+        file.write(&RecordBatch::try_new(arrow.clone(), gather(&chunks, block)?)?)?;
+    }
+    let file = EncodedFile {
+        bytes: file.into_inner()?,
+        rows: keys.len() as u64,
+        min_time: Timestamp::from_micros(min).unwrap_or_default(),
+        max_time: Timestamp::from_micros(max).unwrap_or_default(),
+    };
+    Ok((Some(file), misfits))
 }
 
 /// The value of an envelope column.
@@ -109,42 +140,65 @@ fn attribute(name: &str) -> Option<Attribute> {
     })
 }
 
-/// Positions of the events in the order of the file.
-fn sorted(schema: &Schema, events: &[Event<'_>]) -> Vec<usize> {
-    let column = schema.column_index(&schema.sort).map(|i| &schema.columns[i]);
-    let envelope = attribute(&schema.sort);
-    let mut keys: Vec<Key<'_>> = events
-        .iter()
-        .enumerate()
-        .map(|(position, event)| {
-            let cell = match (column, &event.data) {
-                // A value that does not fit is reported when its row is read.
-                (Some(column), Data::Json(node)) => node
-                    .as_object()
-                    .and_then(|object| object.get(&column.name))
-                    .and_then(|node| column.read(node).ok())
-                    .unwrap_or(Cell::Null),
-                (Some(_), _) => Cell::Null,
-                (None, _) => envelope.map_or(Cell::Null, |read| read(event)),
-            };
-            Key { prefix: prefix(&cell), cell, position }
-        })
-        .collect();
-    keys.sort_unstable_by(|a, b| {
-        let rest = || {
-            let (x, y) = (&events[a.position], &events[b.position]);
-            x.time.cmp(&y.time).then_with(|| x.source.cmp(&y.source)).then_with(|| x.id.cmp(&y.id))
-        };
-        let by_cell = a.prefix.cmp(&b.prefix).then_with(|| order(&a.cell, &b.cell));
-        by_cell.then_with(rest).then(a.position.cmp(&b.position))
-    });
-    keys.into_iter().map(|key| key.position).collect()
-}
-
+/// What a row is sorted by, and where it is.
 struct Key<'e> {
     prefix: u128,
     cell: Cell<'e>,
+    time: i64,
+    /// Among the events.
     position: usize,
+    /// Chunk, and row in it.
+    place: (usize, usize),
+    /// About how much text the row holds.
+    bytes: usize,
+}
+
+fn sort(keys: &mut [Key<'_>], events: &[Event<'_>]) {
+    keys.sort_unstable_by(|a, b| {
+        let by_identity = || {
+            let (x, y) = (&events[a.position], &events[b.position]);
+            x.source.cmp(&y.source).then_with(|| x.id.cmp(&y.id)).then(a.position.cmp(&b.position))
+        };
+        let by_cell = a.prefix.cmp(&b.prefix).then_with(|| order(&a.cell, &b.cell));
+        by_cell.then(a.time.cmp(&b.time)).then_with(by_identity)
+    });
+}
+
+/// The sorted rows in parts whose text an Arrow array can hold.
+fn blocks<'k, 'e>(keys: &'k [Key<'e>]) -> impl Iterator<Item = &'k [Key<'e>]> {
+    let mut rest = keys;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let full = rest.iter().position(|key| {
+            bytes += key.bytes;
+            bytes >= CHUNK_BYTES
+        });
+        let length = full.map_or(rest.len(), |last| last + 1).min(CHUNK_ROWS);
+        let (block, after) = rest.split_at(length);
+        rest = after;
+        (length > 0).then_some(block)
+    })
+}
+
+/// The columns of a block, its rows in order.
+fn gather(chunks: &[Vec<ArrayRef>], block: &[Key<'_>]) -> Result<Vec<ArrayRef>, ArrowError> {
+    let in_order = block.windows(2).all(|w| w[0].place.0 == w[1].place.0 && w[0].place.1 + 1 == w[1].place.1);
+    let places: Vec<(usize, usize)> = block.iter().map(|key| key.place).collect();
+    let rows: UInt64Array = block.iter().map(|key| key.place.1 as u64).collect::<Vec<_>>().into();
+    let width = chunks.first().map_or(0, Vec::len);
+    let column = |i: usize| match chunks {
+        _ if in_order => {
+            let (chunk, row) = places[0];
+            Ok(chunks[chunk][i].slice(row, block.len()))
+        }
+        [only] if only[i].null_count() == only[i].len() => Ok(only[i].slice(0, block.len())),
+        [only] => take(&only[i], &rows, None),
+        _ => {
+            let arrays: Vec<&dyn Array> = chunks.iter().map(|chunk| chunk[i].as_ref()).collect();
+            interleave(&arrays, &places)
+        }
+    };
+    (0..width).map(column).collect()
 }
 
 /// A number that is smaller only where the cell is smaller, so that most comparisons need no look at the cell.
@@ -265,6 +319,12 @@ impl<'s, 'e> RowReader<'s, 'e> {
         Ok(())
     }
 
+    /// The value of a column in the row that was read last.
+    fn cell(&self, column: usize) -> Cell<'e> {
+        let found = self.cells.iter().find(|(index, _)| *index == column);
+        found.map_or(Cell::Null, |(_, cell)| cell.clone())
+    }
+
     fn wrapped(&self) -> Option<(usize, Cell<'_>)> {
         let (index, text) = self.generic.as_ref()?.wrapped.as_ref()?;
         Some((*index, Cell::Json(text)))
@@ -313,9 +373,8 @@ impl Generic {
     }
 }
 
-/// Rows on their way into a file.
+/// Rows on their way into columns.
 struct Rows {
-    arrow: SchemaRef,
     envelope: Vec<(Attribute, Lane)>,
     /// Position of `extra` in the envelope.
     extra: usize,
@@ -337,7 +396,6 @@ impl Rows {
             Ok((read, Lane::new(&kind, column.id)?))
         });
         Ok(Self {
-            arrow: arrow_schema(schema),
             envelope: envelope.collect::<Result<_, ArrowError>>()?,
             extra: ENVELOPE.iter().position(|c| c.name == "extra").unwrap_or(ENVELOPE.len()),
             data: schema.columns.iter().map(|c| Lane::new(&c.kind, c.id)).collect::<Result<_, ArrowError>>()?,
@@ -370,36 +428,16 @@ impl Rows {
         self.count >= CHUNK_ROWS || self.bytes >= CHUNK_BYTES
     }
 
-    /// Moves the rows into the file, which is begun with the first of them; answers how many there were.
-    fn write(
-        &mut self,
-        file: &mut Option<ArrowWriter<Vec<u8>>>,
-        schema: &Schema,
-        most_rows: usize,
-    ) -> Result<u64, ParquetError> {
-        let rows = self.count;
-        if rows == 0 {
-            return Ok(0);
-        }
+    /// The rows as columns; there are none after it.
+    fn finish(&mut self) -> Result<Vec<ArrayRef>, ArrowError> {
+        let rows = std::mem::take(&mut self.count);
+        self.bytes = 0;
         let lanes = self.envelope.iter_mut().map(|(_, lane)| lane).chain(&mut self.data);
-        let columns = lanes.map(|lane| lane.finish(rows)).collect::<Result<Vec<_>, ArrowError>>()?;
-        let batch = RecordBatch::try_new(self.arrow.clone(), columns)?;
-        (self.count, self.bytes) = (0, 0);
-        let writer = match file {
-            Some(writer) => writer,
-            None => {
-                let options = ArrowWriterOptions::new()
-                    .with_properties(properties(schema, most_rows))
-                    .with_skip_arrow_metadata(true);
-                file.insert(ArrowWriter::try_new_with_options(Vec::new(), self.arrow.clone(), options)?)
-            }
-        };
-        writer.write(&batch)?;
-        Ok(rows as u64)
+        lanes.map(|lane| lane.finish(rows)).collect()
     }
 }
 
-fn properties(schema: &Schema, most_rows: usize) -> WriterProperties {
+fn properties(schema: &Schema, chunks: &[Vec<ArrayRef>], rows: usize) -> WriterProperties {
     let mut builder = WriterProperties::builder()
         // `application version X` is the form that the format asks for; readers that cannot parse it distrust the statistics.
         .set_created_by(concat!("sluice version ", env!("CARGO_PKG_VERSION")).into())
@@ -422,7 +460,7 @@ fn properties(schema: &Schema, most_rows: usize) -> WriterProperties {
     for column in &schema.columns {
         let path = leaf_path(column);
         if column.bloom {
-            builder = builder.set_column_bloom_filter_ndv(path.clone(), most_rows.clamp(1, ROW_GROUP_ROWS) as u64);
+            builder = builder.set_column_bloom_filter_ndv(path.clone(), rows.clamp(1, ROW_GROUP_ROWS) as u64);
         }
         match column.kind {
             ColumnKind::Json => {
@@ -435,6 +473,15 @@ fn properties(schema: &Schema, most_rows: usize) -> WriterProperties {
                 builder = builder.set_column_dictionary_enabled(path, false);
             }
             _ => {}
+        }
+    }
+    // A codec for a column without values costs more than the rest of the column.
+    let paths = ENVELOPE.iter().map(|c| ColumnPath::from(c.name)).chain(schema.columns.iter().map(leaf_path));
+    for (i, path) in paths.enumerate() {
+        if chunks.iter().all(|chunk| chunk[i].null_count() == chunk[i].len()) {
+            builder = builder
+                .set_column_compression(path.clone(), Compression::UNCOMPRESSED)
+                .set_column_dictionary_enabled(path, false);
         }
     }
     builder.build()
