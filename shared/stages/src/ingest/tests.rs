@@ -789,22 +789,29 @@ fn addresses_are_kept_as_the_setting_says() {
 }
 
 #[tokio::test]
-async fn texts_that_grow_when_written_are_packed_into_more_messages() {
-    // `\b` has two bytes as sent and six as written; one in two is another control character, so it does not compress away.
-    let mut bits = noise(60 * 7 * 500).into_bytes().into_iter();
-    let mut control =
-        || (0..500).map(|_| if bits.next().is_some_and(|b| b & 1 == 0) { "\\b" } else { "\\f" }).collect::<String>();
-    let names = ["subject", "sessionid", "datacontenttype", "dataschema", "tracestate", "traceparent", "userid"];
-    let events: Vec<String> = (0..60)
-        .map(|n| {
-            let more: String = names.iter().map(|name| format!(",\"{name}\":\"{}\"", control())).collect();
-            format!(r#"{{"id":"{n}","source":"game","type":"a.b"{more},"data":"{}"}}"#, noise(2_000))
-        })
-        .collect();
+async fn what_does_not_fit_one_message_after_all_is_halved_until_it_does() {
     let rig = Rig::new().await;
-    let (status, reply) = rig.post("", format!("[{}]", events.join(","))).await;
-    assert_eq!((status, &reply["accepted"]), (202, &json!(60)), "{reply}");
-    assert_eq!(rig.ids(), (0..60).map(|n| n.to_string()).collect::<Vec<_>>());
+    let key = rig.keys.list().await.unwrap().remove(0);
+    let ids = Ids::new(&key, None, now()).unwrap();
+    let mut judged = Judged::default();
+    for (index, len) in [60_000, 60_000, 60_000, 60_000, 60_000, 400_000, 60_000].into_iter().enumerate() {
+        // As if ten bytes had been sent: the cut is blind to what was written.
+        judged.entries.push(Entry { event_type: "a.b".into(), text: format!("\"{}\"", noise(len)), sent_bytes: 10 });
+        judged.accepted.push(Accepted {
+            index,
+            bytes: Cow::Borrowed(b""),
+            has_id: false,
+            clock: Clock::Kept,
+            identity: 0..0,
+        });
+    }
+    let parts = pack(&mut judged, &Shared { received: now(), client_ip: None, user_agent: None }, &ids);
+    let packed: Vec<usize> = parts.iter().flat_map(|p| p.range.clone()).collect();
+    assert_eq!(packed, [0, 1, 2, 3, 4, 6]);
+    assert!(parts.iter().all(|p| p.packed.body.len() <= message::MAX_MESSAGE_BYTES));
+    assert_eq!((judged.rejections[0].index, judged.rejections[0].code), (5, "too_large"));
+    let batches: std::collections::BTreeSet<&str> = parts.iter().map(|p| p.packed.header.batch.as_str()).collect();
+    assert_eq!(batches.len(), parts.len());
 }
 
 #[tokio::test]
