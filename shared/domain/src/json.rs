@@ -305,6 +305,7 @@ impl<'a> Reader<'a> {
         self.at += 1;
         let start = self.at;
         loop {
+            self.at = skip_plain(self.bytes, self.at);
             match self.bytes.get(self.at) {
                 None => return Err(JsonErrorKind::UnexpectedEnd),
                 Some(b'"') => {
@@ -323,6 +324,7 @@ impl<'a> Reader<'a> {
         let mut out = String::from(&self.text[start..self.at]);
         let mut from = self.at;
         loop {
+            self.at = skip_plain(self.bytes, self.at);
             match self.bytes.get(self.at) {
                 None => return Err(JsonErrorKind::UnexpectedEnd),
                 Some(b'"') => {
@@ -464,6 +466,24 @@ impl<'a> Reader<'a> {
         }
         Ok(Object(members))
     }
+}
+
+/// Skips eight bytes at a time while none of them ends a string, escapes or is a control character
+/// (<https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>).
+fn skip_plain(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(*chunk);
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let found = control | has_zero(word ^ (ONES * u64::from(b'"'))) | has_zero(word ^ (ONES * u64::from(b'\\')));
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    at
 }
 
 /// Length of the JSON number at the start of `bytes`.

@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -184,8 +185,7 @@ pub fn pack(batch: &str, shared: &Shared<'_>, entries: &[Entry]) -> Result<Packe
         body.push_str(",\"events\":");
         body.push_str(&events);
     } else {
-        let packed =
-            zstd::bulk::compress(events.as_bytes(), 1).map_err(|e| error("too_large", format!("zstd: {e}")))?;
+        let packed = compress(events.as_bytes()).map_err(|e| error("too_large", format!("zstd: {e}")))?;
         body.push_str(",\"zstd\":\"");
         STANDARD.encode_string(packed, &mut body);
         body.push('"');
@@ -202,6 +202,20 @@ pub fn pack(batch: &str, shared: &Shared<'_>, entries: &[Entry]) -> Result<Packe
         ));
     }
     Ok(Packed { header, body })
+}
+
+/// Compresses at level 1 with a context that each thread keeps: making one costs more than compressing a small message.
+fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    thread_local! {
+        static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+    }
+    COMPRESSOR.with_borrow_mut(|kept| {
+        let compressor = match kept {
+            Some(compressor) => compressor,
+            None => kept.insert(zstd::bulk::Compressor::new(1)?),
+        };
+        compressor.compress(bytes)
+    })
 }
 
 /// A message whose header is read and whose events are unpacked, not yet parsed.

@@ -153,16 +153,23 @@ impl Timestamp {
     /// `YYYY-MM-DDTHH:MM:SS.ffffffZ`, always 27 bytes, as events keep it.
     pub fn to_micros_text(self) -> String {
         let t = self.utc();
-        format!(
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z",
-            t.year(),
-            t.month(),
-            t.day(),
-            t.hour(),
-            t.minute(),
-            t.second(),
-            self.0.rem_euclid(SECOND_US)
-        )
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let micros = u32::try_from(self.0.rem_euclid(SECOND_US)).unwrap_or(0);
+        for (end, digits, mut number) in [
+            (4, 4, t.year().unsigned_abs()),
+            (7, 2, t.month()),
+            (10, 2, t.day()),
+            (13, 2, t.hour()),
+            (16, 2, t.minute()),
+            (19, 2, t.second()),
+            (26, 6, micros),
+        ] {
+            for digit in text[end - digits..end].iter_mut().rev() {
+                *digit = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        }
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     fn utc(self) -> DateTime<Utc> {
