@@ -179,9 +179,9 @@ impl Peek {
         }
         let peeked: Peeked = client.get(&path, &query).await?;
         for message in &peeked.messages {
-            let sent = match clean(&message.sent) {
-                unknown if unknown.is_empty() => unknown,
-                time => format!(", sent {time}"),
+            let sent = match message.sent.as_str() {
+                "" => String::new(),
+                time => format!(", sent {}", clean(time)),
             };
             let received = counted(message.receive_count, "time");
             let events = counted(message.events, "event");
