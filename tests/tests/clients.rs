@@ -228,7 +228,8 @@ fn bodies_as_browsers_and_libraries_send_them_are_stored() {
     let headers: Vec<_> = [("content-type", "application/json")].into_iter().chain(attributes).collect();
     send("/v1/events", &headers, br#"{"way":"binary"}"#);
     let headers = [("content-type", "application/cloudevents+json")];
-    let structured = r#"{"specversion":"1.0","id":"structured","source":"shop","type":"x.y","data":{"way":"structured"}}"#;
+    let structured =
+        r#"{"specversion":"1.0","id":"structured","source":"shop","type":"x.y","data":{"way":"structured"}}"#;
     send("/v1/events", &headers, structured.as_bytes());
     let headers = [("content-type", "application/cloudevents-batch+json; charset=utf-8")];
     send("/v1/events", &headers, format!("[{}]", structured.replace("structured", "batch")).as_bytes());

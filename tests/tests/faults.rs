@@ -227,7 +227,7 @@ fn what_a_stage_fails_at_too_often_is_a_dead_letter_and_can_be_brought_back() {
     let row = listed.lines().find(|l| l.starts_with("ConvertQueue")).unwrap();
     assert_ne!(row.split_whitespace().last(), Some("0"), "{listed}");
     let peeked = sluice_text(&data, &["queues", "peek", "ConvertDeadLetterQueue", "--limit", "1"]).unwrap();
-    assert!(peeked.contains(", received 2 times, 100 events") && peeked.contains(", sent 20"), "{peeked}");
+    assert!(peeked.contains(", sent 20") && peeked.contains(", 100 events"), "{peeked}");
     // Search has them, the lake waits for them: nobody says that this adds up.
     let status = server.get("/v1/status").unwrap().1;
     assert_ne!(status["ledger"]["totals"]["lake"]["stored"], json!(acknowledged.len()), "{status:#}");
