@@ -1,6 +1,8 @@
 //! What clients send and see: files by `sluice send`, prices by `sluice feed replay`, events as they arrive by `sluice watch`, and bodies as
 //! browsers and CloudEvents libraries send them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test reports by panic")]
+
 use serde_json::{Value, json};
 use sluice_tests::{Server, command, eventually, send_raw, sluice, sluice_text};
 use std::collections::BTreeMap;

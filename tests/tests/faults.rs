@@ -1,5 +1,7 @@
 //! What goes wrong on a real machine: a full disk, a read-only one, a stage that cannot write, a backlog that grows.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test reports by panic")]
+
 use serde_json::{Value, json};
 use sluice_tests::{Server, eventually, send_raw, sluice, sluice_text};
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,6 +3,8 @@
 //!
 //! Source of the runtime API: AWS documentation, "Using the Lambda runtime API for custom runtimes".
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test reports by panic")]
+
 use serde_json::{Value, json};
 use sluice_tests::{Server, binary, eventually, sluice_text};
 use std::collections::BTreeSet;
