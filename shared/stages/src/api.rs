@@ -170,8 +170,14 @@ impl Api {
         let queues = self.ports.queues.list().await.map_err(failure)?;
         let report = ledger::report(self.ports.table.as_ref(), &self.waiting(&queues)).await.map_err(failure)?;
         let server = json!({"version": env!("CARGO_PKG_VERSION"), "time": call.now.to_string()});
-        let body = json!({"server": server, "queues": queue_rows(&queues), "ledger": ledger_rows(&report)});
+        let body = json!({"server": server, "queues": queue_rows(&queues), "ledger": ledger_rows(&report, self.is_moving(&queues))});
         Ok(Response::json(200, &body))
+    }
+
+    /// Whether something is on its way to a sink. What is stored and not yet acknowledged stands in both counts then.
+    fn is_moving(&self, queues: &[(String, Depth, Option<String>)]) -> bool {
+        let before_a_sink = |name: &String| self.settings.sink_queues.values().flatten().any(|q| q == name);
+        queues.iter().any(|(name, depth, _)| before_a_sink(name) && depth.visible + depth.in_flight > 0)
     }
 
     /// Events that wait before each sink, dead letters included; `None` where a queue cannot tell.
@@ -340,8 +346,8 @@ fn queue_rows(queues: &[(String, Depth, Option<String>)]) -> Vec<Value> {
         .collect()
 }
 
-/// The report as rows: per type and in total, each sink by its name.
-fn ledger_rows(report: &Report) -> Value {
+/// The report as rows: per type and in total, each sink by its name. `adds_up` is null while it cannot be said.
+fn ledger_rows(report: &Report, is_moving: bool) -> Value {
     let row = |counts: &Counts| {
         let mut row = json!({"received": counts.received, "accepted": counts.accepted, "rejected": counts.rejected});
         for (sink, sums) in &counts.sinks {
@@ -380,7 +386,12 @@ fn ledger_rows(report: &Report) -> Value {
             )
         })
         .collect();
-    json!({"types": types, "totals": row(&report.total), "checks": checks, "adds_up": report.adds_up, "note": off.join("; ")})
+    let (adds_up, note) = match report.adds_up {
+        true => (Some(true), String::new()),
+        false if is_moving => (None, "events are on their way; ask again when the queues are empty".to_owned()),
+        false => (Some(false), off.join("; ")),
+    };
+    json!({"types": types, "totals": row(&report.total), "checks": checks, "adds_up": adds_up, "note": note})
 }
 
 fn body<T: for<'de> Deserialize<'de>>(request: &Request) -> Result<T, Response> {
