@@ -112,7 +112,8 @@ async fn handle(
     if announced.is_some_and(|n| n > gateway.max_body_bytes) {
         return too_large();
     }
-    let permits = gateway.units_for(announced.or(body.size_hint().exact().and_then(|n| usize::try_from(n).ok())), &parts.headers);
+    let permits =
+        gateway.units_for(announced.or(body.size_hint().exact().and_then(|n| usize::try_from(n).ok())), &parts.headers);
     let _memory = match tokio::time::timeout(Duration::from_secs(2), gateway.memory.acquire_many(permits)).await {
         Ok(Ok(permit)) => permit,
         _ => return error(429, "busy", "too many requests at once; send slower", &[("retry-after", "1".into())]),
@@ -227,7 +228,8 @@ mod tests {
         assert_eq!(gateway.units_for(Some(0), &plain), 0);
         assert_eq!(gateway.units_for(Some(1024), &plain), 4);
         assert_eq!(gateway.units_for(None, &plain), 4096);
-        let packed = axum::http::HeaderMap::from_iter([(axum::http::header::CONTENT_ENCODING, "gzip".parse().unwrap())]);
+        let packed =
+            axum::http::HeaderMap::from_iter([(axum::http::header::CONTENT_ENCODING, "gzip".parse().unwrap())]);
         assert_eq!(gateway.units_for(Some(1024), &packed), 32 * 1024);
     }
 

@@ -245,8 +245,10 @@ impl Api {
     async fn create_rule(&self, call: Call<'_>) -> Reply {
         self.authorize(call, Scope::Admin).await?;
         let asked: Value = body(call.request)?;
-        let word = |name: &str| asked.get(name).and_then(Value::as_str).unwrap_or("-").chars().take(128).collect::<String>();
-        self.authorize_admin(call, "rules.create", &format!("{} {} of {}", word("kind"), word("id"), word("user"))).await?;
+        let word =
+            |name: &str| asked.get(name).and_then(Value::as_str).unwrap_or("-").chars().take(128).collect::<String>();
+        self.authorize_admin(call, "rules.create", &format!("{} {} of {}", word("kind"), word("id"), word("user")))
+            .await?;
         let text = std::str::from_utf8(&call.request.body)
             .map_err(|_| Response::error(400, "body", "the body is not UTF-8"))?;
         let rule = self.ports.rules.create(text, call.now).await.map_err(|e| refused_rule(&e))?;
@@ -270,7 +272,10 @@ impl Api {
     async fn create_key(&self, call: Call<'_>) -> Reply {
         self.authorize(call, Scope::Admin).await?;
         let ask: NewKey = body(call.request)?;
-        let target = format!("{} for {} `{}`", ask.scope.name(), ask.sources.join(","), ask.name).chars().take(512).collect::<String>();
+        let target = format!("{} for {} `{}`", ask.scope.name(), ask.sources.join(","), ask.name)
+            .chars()
+            .take(512)
+            .collect::<String>();
         self.authorize_admin(call, "keys.create", &target).await?;
         let spec = KeySpec {
             scope: ask.scope,
