@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/need.sh python3
 lock=tests/requirements.txt
-stamp=.venv/.$(sha256sum "$lock" | cut -c1-16)
+stamp=.venv/.lock-$(cksum < "$lock" | tr ' ' '-')
 if [ ! -f "$stamp" ]; then
   echo "Preparing .venv (DuckDB and pyarrow, which check the Parquet files as another program would)." >&2
   python3 -m venv .venv >&2

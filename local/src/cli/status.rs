@@ -33,10 +33,6 @@ struct Reply {
 struct Server {
     #[serde(default)]
     version: String,
-    #[serde(default)]
-    started: String,
-    #[serde(default)]
-    data: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -101,7 +97,7 @@ impl Status {
 fn show(url: &str, reply: &Reply, out: &mut Out) -> Result<(), Failure> {
     let server = &reply.server;
     let name = format!("sluice {} at {url}", server.version);
-    out.line(format!("{}, data in `{}`, up since {}", out.paint(Style::Bold, &name), server.data, server.started))?;
+    out.line(out.paint(Style::Bold, &name))?;
     out.line("")?;
     let ledger = &reply.ledger;
     let mut rows: Vec<Vec<String>> = ledger.types.iter().map(|counts| row(&counts.event_type, counts)).collect();
@@ -172,7 +168,7 @@ fn verdict(ledger: &Ledger, out: &Out) -> String {
     let (style, word) = match ledger.adds_up {
         Some(true) => (Style::Good, "it adds up"),
         Some(false) => (Style::Bad, "it does NOT add up"),
-        None => (Style::Dim, "whether it adds up is not known yet"),
+        None => (Style::Dim, "whether it adds up cannot be said yet"),
     };
     format!("{}{note}", out.paint(style, word))
 }

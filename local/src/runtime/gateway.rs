@@ -4,7 +4,7 @@
 use crate::runtime::{now, triggers};
 use anyhow::Context as _;
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
 use base64::Engine as _;
@@ -26,6 +26,9 @@ use tokio::sync::{Semaphore, watch};
 /// The permits of the memory bound are counted in units of this many bytes.
 const MEMORY_UNIT: usize = 1_024;
 
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// What the HTTP side works with.
 pub struct Gateway {
     /// The routes.
@@ -34,6 +37,8 @@ pub struct Gateway {
     pub functions: HashMap<String, (Arc<dyn Function>, Duration)>,
     /// Largest body in bytes.
     pub max_body_bytes: usize,
+    /// Largest body in bytes after decompression.
+    pub max_decompressed_bytes: usize,
     /// Bytes of bodies in memory at once.
     pub memory: Arc<Semaphore>,
     /// Peers whose `X-Forwarded-For` is believed.
@@ -55,6 +60,14 @@ impl Gateway {
             })
             .await
             .context("the HTTP server stopped")
+    }
+
+    /// Units of [`Self::memory`] for a body: about four copies of it are held at once (as sent, in the event, parsed, packed). One of unknown
+    /// length counts as the largest, and a compressed one as what it may unpack to.
+    fn units_for(&self, bytes: Option<usize>, headers: &axum::http::HeaderMap) -> u32 {
+        let sent = bytes.unwrap_or(self.max_body_bytes) * 4;
+        let unpacked = if headers.contains_key("content-encoding") { self.max_decompressed_bytes * 2 } else { 0 };
+        u32::try_from(sent.max(unpacked) / MEMORY_UNIT).unwrap_or(u32::MAX)
     }
 
     /// The client's address: the peer's, or what a trusted peer says it forwards for (the last address that is not trusted itself).
@@ -99,17 +112,17 @@ async fn handle(
     if announced.is_some_and(|n| n > gateway.max_body_bytes) {
         return too_large();
     }
-    // A body of unknown length counts as the largest. A stage holds about four copies of a body: as sent, in the event, parsed, packed.
-    let units = (announced.unwrap_or(gateway.max_body_bytes) * 4 / MEMORY_UNIT).max(1);
-    let permits = u32::try_from(units).unwrap_or(u32::MAX);
+    let permits =
+        gateway.units_for(announced.or(body.size_hint().exact().and_then(|n| usize::try_from(n).ok())), &parts.headers);
     let _memory = match tokio::time::timeout(Duration::from_secs(2), gateway.memory.acquire_many(permits)).await {
         Ok(Ok(permit)) => permit,
         _ => return error(429, "busy", "too many requests at once; send slower", &[("retry-after", "1".into())]),
     };
-    let body = match to_bytes(body, gateway.max_body_bytes).await {
-        Ok(body) => body,
-        Err(e) if is_length_limit(&e) => return too_large(),
-        Err(_) => return error(400, "incomplete_body", "the body ended too early", &[]),
+    let body = match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, gateway.max_body_bytes)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(e)) if is_length_limit(&e) => return too_large(),
+        Err(_) => return error(408, "slow_body", "the body took too long to arrive", &[]),
+        Ok(Err(_)) => return error(400, "incomplete_body", "the body ended too early", &[]),
     };
     let mut headers: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in &parts.headers {
@@ -201,10 +214,23 @@ mod tests {
         Gateway {
             topology: Topology::default(),
             functions: HashMap::new(),
-            max_body_bytes: 1,
+            max_body_bytes: 1 << 20,
+            max_decompressed_bytes: 16 << 20,
             memory: Gateway::memory_bound(1_000_000),
             trusted_proxies: trusted.iter().map(|n| n.parse().unwrap()).collect(),
         }
+    }
+
+    #[test]
+    fn a_request_without_a_body_takes_no_room_and_a_compressed_one_takes_what_it_may_unpack_to() {
+        let gateway = gateway(&[]);
+        let plain = axum::http::HeaderMap::new();
+        assert_eq!(gateway.units_for(Some(0), &plain), 0);
+        assert_eq!(gateway.units_for(Some(1024), &plain), 4);
+        assert_eq!(gateway.units_for(None, &plain), 4096);
+        let packed =
+            axum::http::HeaderMap::from_iter([(axum::http::header::CONTENT_ENCODING, "gzip".parse().unwrap())]);
+        assert_eq!(gateway.units_for(Some(1024), &packed), 32 * 1024);
     }
 
     #[test]

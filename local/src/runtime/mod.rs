@@ -17,6 +17,7 @@ use sluice_domain::time::Timestamp;
 use sluice_entry::settings::Settings;
 use sluice_entry::telemetry::{self, LogFormat};
 use sluice_entry::{Function, schemas};
+use sluice_ports::ErrorKind;
 use sluice_stages::access::{self, Keys};
 use sluice_template::{Topology, Trigger};
 use sluice_wiring::{TEMPLATE, Wiring};
@@ -72,8 +73,6 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
     let stages = pool("stage")?;
     let listener = http.block_on(listen(settings.text("listen")?))?;
     let url = format!("http://{}", reachable(listener.local_addr()?));
-    // Links in mails lead back here unless a setting says otherwise.
-    let settings = settings.or("console_url", &url);
     let wiring = stages.block_on(Wiring::open(folder.path(), &topology, registry, &settings))?;
     let admin_key = stages.block_on(admin_key(&folder, &wiring.keys))?;
     let (stop_sender, stop) = watch::channel(false);
@@ -87,13 +86,23 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
             .collect::<HashMap<String, (Arc<dyn Function>, Duration)>>(),
         topology,
         max_body_bytes: settings.size("max_body_bytes")?,
+        max_decompressed_bytes: settings.size("max_decompressed_bytes")?,
         memory: Gateway::memory_bound(settings.size("max_request_memory_bytes")?),
         trusted_proxies: networks(&settings)?,
     };
-    let serving = http.spawn(gateway.serve(listener, stop));
+    let mut serving = http.spawn(gateway.serve(listener, stop));
     folder.write("server.json", format!("{}\n", json!({"url": url, "pid": std::process::id()})).as_bytes())?;
     print_welcome(&url, &admin_key, &folder);
-    http.block_on(asked_to_stop())?;
+    http.block_on(async {
+        tokio::select! {
+            asked = asked_to_stop() => asked,
+            ended = &mut serving => match ended {
+                Ok(Ok(())) => bail!("the HTTP server stopped by itself"),
+                Ok(Err(e)) => Err(e),
+                Err(e) => Err(e).context("the HTTP server failed"),
+            },
+        }
+    })?;
     eprintln!("stopping: finishing what is in flight");
     let _ = stop_sender.send(true);
     folder.remove("server.json");
@@ -154,16 +163,23 @@ fn networks(settings: &Settings) -> anyhow::Result<Vec<IpNet>> {
 
 /// The key that the command line finds in the data folder: admin, any source, no age limit.
 async fn admin_key(folder: &DataFolder, keys: &Keys) -> anyhow::Result<String> {
-    let secret = folder.admin_key(|| Ok(access::new_secret(access::Scope::Admin)?))?;
-    if keys.authenticate(&secret, now()).await?.is_none() {
-        keys.create(
-            access::KeySpec { name: "command line on this machine".into(), ..access::KeySpec::admin() },
-            Some(secret.clone()),
-            now(),
-        )
-        .await?;
+    let spec = access::KeySpec { name: "command line on this machine".into(), ..access::KeySpec::admin() };
+    let make = || Ok(access::new_secret(access::Scope::Admin)?);
+    let secret = folder.admin_key(make)?;
+    if keys.authenticate(&secret, now()).await?.is_some() {
+        return Ok(secret);
     }
-    Ok(secret)
+    match keys.create(spec.clone(), Some(secret.clone()), now()).await {
+        Ok(_) => Ok(secret),
+        // The key in the folder was revoked: whoever holds the folder gets a new one.
+        Err(e) if e.kind == ErrorKind::Conflict => {
+            folder.remove("admin.key");
+            let secret = folder.admin_key(make)?;
+            keys.create(spec, Some(secret.clone()), now()).await?;
+            Ok(secret)
+        }
+        Err(e) => Err(e.into()),
+    }
 }
 
 type Task = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -220,14 +236,16 @@ fn print_welcome(url: &str, admin_key: &str, folder: &DataFolder) {
     let data = folder.path().display();
     println!("sluice {} is up at {url}", env!("CARGO_PKG_VERSION"));
     println!("  data       {data}");
-    println!("  admin key  {admin_key}");
+    // A log is no place for a key; a terminal is.
+    let shown = if std::io::stdout().is_terminal() { admin_key } else { "in the file admin.key" };
+    println!("  admin key  {shown}");
     println!();
     println!("Try next, in another terminal (with `--data {data}` where it is not ./.sluice):");
     println!("  sluice demo                                   send a day of sample events");
     println!("  sluice sql 'SELECT type, count(*) FROM web_event GROUP BY type'");
     println!("  sluice search 'type:quote.trade' --size 3");
     println!("  sluice status                                 what came in, what is stored, whether it adds up");
-    println!("  curl -H 'Authorization: Bearer {admin_key}' -H 'content-type: application/json' \\");
+    println!("  curl -H \"Authorization: Bearer $(cat {data}/admin.key)\" -H 'content-type: application/json' \\");
     println!("       -d '{{\"source\":\"shop\",\"type\":\"order.paid\",\"data\":{{\"total\":42}}}}' {url}/v1/events");
     println!();
     println!("Ctrl-C stops it; nothing that was answered is lost.");

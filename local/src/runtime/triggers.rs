@@ -17,7 +17,7 @@ const CALL_BYTES: usize = 5 * 1024 * 1024;
 /// How long one wait for messages lasts; waiting costs nothing, so it only bounds how late a stop is seen where a queue cannot be woken.
 const WAIT: Duration = Duration::from_secs(20);
 /// Messages asked for at a time while a batch fills.
-const RECEIVE_LIMIT: usize = 64;
+const RECEIVE_LIMIT: usize = 16;
 /// A failed message comes again after this long, doubling with each time up to the queue's visibility time-out.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// Between attempts to settle what could not be settled.

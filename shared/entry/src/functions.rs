@@ -137,8 +137,12 @@ pub fn ingest_settings(settings: &Settings) -> Result<IngestSettings, SettingErr
 
 /// What `notify` is set to.
 pub fn notify_settings(settings: &Settings) -> Result<NotifySettings, SettingError> {
-    Ok(NotifySettings {
-        from: settings.text("mail_from")?.to_owned(),
-        console_url: settings.text("console_url")?.to_owned(),
-    })
+    let from = settings.text("mail_from")?;
+    let is_address = from.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty())
+        && !from.contains(|c: char| c.is_whitespace() || c.is_control() || "<>,;\"".contains(c));
+    if !is_address {
+        let reason = format!("`{from}` is not a mail address such as `alerts@example.org`");
+        return Err(SettingError { key: "mail_from".into(), reason });
+    }
+    Ok(NotifySettings { from: from.to_owned(), console_url: settings.text("console_url")?.to_owned() })
 }

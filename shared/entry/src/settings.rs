@@ -65,7 +65,7 @@ pub const SETTINGS: &[Setting] = &[
         "console_url",
         "",
         World::Both,
-        "Address of the web console, for links in mails, without a slash at its end. Empty: its own address on one machine, no links on AWS.",
+        "Address of the web console, for links in mails, without a slash at its end. Empty: mails have no links.",
     ),
     setting(
         "log_level",
@@ -80,7 +80,7 @@ pub const SETTINGS: &[Setting] = &[
         World::Both,
         "Largest request body in bytes, as sent. API Gateway hands a function at most 6 MB.",
     ),
-    setting("max_decompressed_bytes", "33554432", World::Both, "Largest request body in bytes after decompression."),
+    setting("max_decompressed_bytes", "16777216", World::Both, "Largest request body in bytes after decompression."),
     setting("max_events_per_request", "10000", World::Both, "Most events in one request."),
     setting(
         "quarantine_per_key_hour",
@@ -109,7 +109,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         "max_request_memory_bytes",
-        "134217728",
+        "268435456",
         World::OneMachine,
         "Bytes of request bodies in memory at once; beyond, senders are asked to slow down (429).",
     ),
@@ -181,15 +181,6 @@ impl Settings {
             }
         }
         Ok(Self { values })
-    }
-
-    /// These settings with a value for one that is empty.
-    #[must_use]
-    pub fn or(mut self, key: &str, value: &str) -> Self {
-        if self.text(key).is_ok_and(str::is_empty) {
-            self.values.insert(key.to_owned(), value.to_owned());
-        }
-        self
     }
 
     /// The values that the process environment gives.

@@ -20,8 +20,6 @@ use uuid::Uuid;
 
 /// Indices that a search may name begin with this.
 const INDEX_PREFIX: &str = "sluice-";
-/// Longest SQL statement in bytes.
-const MAX_SQL_BYTES: usize = 64 * 1024;
 /// Most messages that one look into a queue shows.
 const MAX_PEEK: usize = 100;
 /// Longest part of a body that a look into a queue shows, in characters.
@@ -146,9 +144,6 @@ impl Api {
         }
         self.authorize(call, Scope::Read).await?;
         let ask: Ask = body(call.request)?;
-        if ask.sql.len() > MAX_SQL_BYTES {
-            return Err(Response::error(413, "too_large", format!("a statement has at most {MAX_SQL_BYTES} bytes")));
-        }
         let mut limits = self.settings.sql_limits;
         limits.max_rows = ask.max_rows.unwrap_or(limits.max_rows).min(limits.max_rows);
         let result = self
@@ -170,8 +165,14 @@ impl Api {
         let queues = self.ports.queues.list().await.map_err(failure)?;
         let report = ledger::report(self.ports.table.as_ref(), &self.waiting(&queues)).await.map_err(failure)?;
         let server = json!({"version": env!("CARGO_PKG_VERSION"), "time": call.now.to_string()});
-        let body = json!({"server": server, "queues": queue_rows(&queues), "ledger": ledger_rows(&report)});
+        let body = json!({"server": server, "queues": queue_rows(&queues), "ledger": ledger_rows(&report, self.is_moving(&queues))});
         Ok(Response::json(200, &body))
+    }
+
+    /// Whether something is on its way to a sink. What is stored and not yet acknowledged stands in both counts then.
+    fn is_moving(&self, queues: &[(String, Depth, Option<String>)]) -> bool {
+        let before_a_sink = |name: &String| self.settings.sink_queues.values().flatten().any(|q| q == name);
+        queues.iter().any(|(name, depth, _)| before_a_sink(name) && depth.visible + depth.in_flight > 0)
     }
 
     /// Events that wait before each sink, dead letters included; `None` where a queue cannot tell.
@@ -242,7 +243,12 @@ impl Api {
     }
 
     async fn create_rule(&self, call: Call<'_>) -> Reply {
-        self.authorize_admin(call, "rules.create", "").await?;
+        self.authorize(call, Scope::Admin).await?;
+        let asked: Value = body(call.request)?;
+        let word =
+            |name: &str| asked.get(name).and_then(Value::as_str).unwrap_or("-").chars().take(128).collect::<String>();
+        self.authorize_admin(call, "rules.create", &format!("{} {} of {}", word("kind"), word("id"), word("user")))
+            .await?;
         let text = std::str::from_utf8(&call.request.body)
             .map_err(|_| Response::error(400, "body", "the body is not UTF-8"))?;
         let rule = self.ports.rules.create(text, call.now).await.map_err(|e| refused_rule(&e))?;
@@ -264,8 +270,13 @@ impl Api {
     }
 
     async fn create_key(&self, call: Call<'_>) -> Reply {
+        self.authorize(call, Scope::Admin).await?;
         let ask: NewKey = body(call.request)?;
-        self.authorize_admin(call, "keys.create", &ask.name).await?;
+        let target = format!("{} for {} `{}`", ask.scope.name(), ask.sources.join(","), ask.name)
+            .chars()
+            .take(512)
+            .collect::<String>();
+        self.authorize_admin(call, "keys.create", &target).await?;
         let spec = KeySpec {
             scope: ask.scope,
             sources: ask.sources,
@@ -340,8 +351,8 @@ fn queue_rows(queues: &[(String, Depth, Option<String>)]) -> Vec<Value> {
         .collect()
 }
 
-/// The report as rows: per type and in total, each sink by its name.
-fn ledger_rows(report: &Report) -> Value {
+/// The report as rows: per type and in total, each sink by its name. `adds_up` is null while it cannot be said.
+fn ledger_rows(report: &Report, is_moving: bool) -> Value {
     let row = |counts: &Counts| {
         let mut row = json!({"received": counts.received, "accepted": counts.accepted, "rejected": counts.rejected});
         for (sink, sums) in &counts.sinks {
@@ -380,7 +391,12 @@ fn ledger_rows(report: &Report) -> Value {
             )
         })
         .collect();
-    json!({"types": types, "totals": row(&report.total), "checks": checks, "adds_up": report.adds_up, "note": off.join("; ")})
+    let (adds_up, note) = match report.adds_up {
+        true => (Some(true), String::new()),
+        false if is_moving => (None, "events are on their way; ask again when the queues are empty".to_owned()),
+        false => (Some(false), off.join("; ")),
+    };
+    json!({"types": types, "totals": row(&report.total), "checks": checks, "adds_up": adds_up, "note": note})
 }
 
 fn body<T: for<'de> Deserialize<'de>>(request: &Request) -> Result<T, Response> {

@@ -37,6 +37,8 @@ use std::time::Duration;
 /// The template that is bundled with the binary.
 pub const TEMPLATE: &str = include_str!("../../../template.yaml");
 
+/// Longer than any machine runs; the template's retention is for AWS, where a queue keeps nothing for ever.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// Logical ids in the template that the stages use by name. What is not there is an error at start.
 const TOPIC: &str = "EventsTopic";
 const QUARANTINE_QUEUE: &str = "QuarantineQueue";
@@ -149,7 +151,8 @@ fn state_config(topology: &Topology, off: &[String], settings: &Settings) -> any
         .map(|(name, queue)| QueueConfig {
             name: name.clone(),
             visibility_timeout: queue.visibility,
-            retention: queue.retention,
+            // A machine may have been off for a week: what it had accepted waits for it, however long.
+            retention: FOREVER,
             dead_letter: queue
                 .dead_letter
                 .as_ref()
@@ -187,13 +190,14 @@ fn state_config(topology: &Topology, off: &[String], settings: &Settings) -> any
     })
 }
 
-/// Runs one function as a Lambda over the embedded adapters in the folder `SLUICE_DATA` (`/tmp/sluice` where nothing is said, the only place
-/// that a Lambda may write to).
+/// Runs one function as a Lambda over the embedded adapters in the folder `SLUICE_DATA`. Without that variable it does not start: events
+/// must never end in a folder that goes away with the environment because nobody said where they belong.
 #[cfg(feature = "lambda")]
 pub fn lambda(verb: &str) -> anyhow::Result<()> {
     let settings = Settings::from_layers([Settings::environment()])?;
     sluice_entry::telemetry::start(settings.text("log_level")?, sluice_entry::telemetry::LogFormat::Json);
-    let data = std::env::var_os("SLUICE_DATA").unwrap_or_else(|| "/tmp/sluice".into());
+    let data = std::env::var_os("SLUICE_DATA")
+        .context("`SLUICE_DATA` is missing: the folder whose queue, table and lake this function works on")?;
     std::fs::create_dir_all(&data)?;
     let topology = Topology::parse(TEMPLATE).context("the template cannot be used")?;
     let registry = Arc::new(sluice_entry::schemas::registry(&[])?);

@@ -1,116 +1,149 @@
-//! SQL over the lake's recorded Parquet files, by DataFusion.
+//! SQL over the lake in DataFusion: one reading statement at a time, over the files that the lake has on record.
 //!
-//! A query sees the files that the lake's records list and nothing else of this machine. Files whose `time` range cannot match are never
-//! opened. Names are case-sensitive as they are written (`memberId` needs no quotes); tables and envelope columns are in small letters,
-//! keywords and functions in any.
+//! Unquoted names may be written in any case: `memberid` finds the column `memberId`. What cannot be is a name that differs from another
+//! only by case; then the exact spelling decides.
 
 mod rows;
-mod scan;
+mod statement;
+mod table;
+mod watch;
 
-use crate::sql::scan::RecordedTable;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use datafusion::common::ParamValues;
-use datafusion::error::DataFusionError;
-use datafusion::execution::context::SQLOptions;
+use datafusion::catalog::CatalogProviderList;
+use datafusion::catalog::{
+    CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, SchemaProvider, TableProvider,
+};
+use datafusion::common::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::prelude::{SessionConfig, SessionContext};
-use datafusion::sql::parser::{DFParser, Statement};
-use datafusion::sql::sqlparser::ast::Statement as Ast;
-use futures::StreamExt as _;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::parquet::errors::ParquetError;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement;
+use futures::StreamExt;
 use serde_json::Value;
-use sluice_ports::{ErrorKind, PortError, Sql, SqlColumn, SqlLimits, SqlResult};
+use sluice_ports::{ErrorKind, PortError, Sql, SqlLimits, SqlResult};
+use statement::Spellings;
+use std::any::Any;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use table::{Opened, RecordedTable};
 use tokio::runtime::Runtime;
+use watch::Wanted;
 
-const OPERATION: &str = "sql.query";
+const QUERY: &str = "sql.query";
+const CATALOG: &str = "sluice";
+const SCHEMA: &str = "lake";
+
+/// Stack of a thread that plans and runs queries: the planner recurses, deepest without optimization.
+const STACK_BYTES: usize = 64 * 1_024 * 1_024;
 
 /// A table of the lake.
 #[derive(Debug, Clone)]
 pub struct LakeTable {
-    /// Its name, in small letters.
+    /// Its name, lower case.
     pub name: String,
-    /// Its columns. A file that lacks one has NULL there.
+    /// Its columns. Files may lack some (their values are NULL) or have them in a type that casts to this one.
     pub schema: SchemaRef,
 }
 
-/// A recorded data file.
+/// A Parquet file of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LakeFile {
-    /// Where it lies.
+    /// Absolute path.
     pub path: PathBuf,
-    /// Its size.
+    /// Its exact size.
     pub size_bytes: u64,
-    /// Rows in it.
+    /// Its exact number of rows.
     pub rows: u64,
-    /// Earliest `time`, microseconds since the epoch.
+    /// Least value of the time column, microseconds since the epoch.
     pub min_time_us: i64,
-    /// Latest `time`, microseconds since the epoch.
+    /// Greatest value of the time column, microseconds since the epoch.
     pub max_time_us: i64,
 }
 
-/// What there is to read.
+/// What the lake has on record.
 #[async_trait]
 pub trait Lake: Send + Sync {
-    /// All tables.
+    /// All tables, with or without files.
     async fn tables(&self) -> Result<Vec<LakeTable>, PortError>;
 
-    /// The recorded files of a table.
+    /// The files of a table as of one moment.
     async fn files(&self, table: &str) -> Result<Vec<LakeFile>, PortError>;
 }
 
-/// How the engine works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Settings of the embedded SQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbeddedSqlConfig {
-    /// Threads of all queries together.
+    /// The column that [`LakeFile::min_time_us`] speaks of.
+    pub time_column: String,
+    /// Threads that run queries, all queries together; also how many files one query reads at once.
     pub threads: usize,
+    /// Rows that flow through a query at once.
+    pub batch_rows: usize,
 }
 
 impl Default for EmbeddedSqlConfig {
     fn default() -> Self {
-        Self { threads: std::thread::available_parallelism().map_or(2, |n| n.get().clamp(1, 4)) }
+        Self { time_column: "time".to_owned(), threads: 2, batch_rows: 8_192 }
     }
 }
 
-/// The engine.
+/// SQL over a lake. Queries run on threads of their own, so that they neither wait for nor hold up the caller's runtime.
 pub struct EmbeddedSql {
     lake: Arc<dyn Lake>,
     config: EmbeddedSqlConfig,
-    /// Started with the first query: a query computes, and must not hold up the threads that answer requests.
-    threads: Mutex<Option<Runtime>>,
+    /// Functions and rules, the same for each query.
+    base: SessionState,
+    /// Started by the first query.
+    runtime: Mutex<Option<Runtime>>,
 }
 
 impl EmbeddedSql {
-    /// An engine over this lake.
+    /// SQL over what `lake` has on record.
     pub fn new(lake: Arc<dyn Lake>, config: EmbeddedSqlConfig) -> Self {
-        Self { lake, config, threads: Mutex::new(None) }
+        let mut session = SessionConfig::new()
+            .with_create_default_catalog_and_schema(false)
+            .with_default_catalog_and_schema(CATALOG, SCHEMA)
+            .with_information_schema(true)
+            .with_target_partitions(config.threads.max(1))
+            .with_batch_size(config.batch_rows);
+        session.options_mut().execution.parquet.pushdown_filters = true;
+        let mut base = SessionStateBuilder::new().with_config(session).with_default_features().build();
+        if let Err(error) = watch::tame(&mut base) {
+            // A function that is not there need not be taken away.
+            tracing::warn!(error = %error, "some SQL functions are not bounded");
+        }
+        Self { lake, config, base, runtime: Mutex::new(None) }
     }
 
     fn handle(&self) -> Result<tokio::runtime::Handle, PortError> {
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(runtime) = threads.as_ref() {
+        let mut runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = runtime.as_ref() {
             return Ok(runtime.handle().clone());
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(self.config.threads)
+        let started = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(self.config.threads.max(1))
+            .max_blocking_threads(self.config.threads.max(1) * 2)
             .thread_name("sql")
+            .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()
-            .map_err(|e| {
-                PortError::new(ErrorKind::Unavailable, OPERATION, "no threads for the query").with_source(e)
+            .map_err(|error| {
+                PortError::new(ErrorKind::Unavailable, QUERY, "threads cannot be started").with_source(error)
             })?;
-        Ok(threads.insert(runtime).handle().clone())
+        Ok(runtime.insert(started).handle().clone())
     }
 }
 
 impl Drop for EmbeddedSql {
     fn drop(&mut self) {
-        // Waiting for threads is not allowed where an engine may be dropped.
-        if let Some(runtime) = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(runtime) = self.runtime.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            // A runtime must not be waited for within another one.
             runtime.shutdown_background();
         }
     }
@@ -119,120 +152,199 @@ impl Drop for EmbeddedSql {
 #[async_trait]
 impl Sql for EmbeddedSql {
     async fn query(&self, statement: &str, parameters: &[Value], limits: SqlLimits) -> Result<SqlResult, PortError> {
-        let statement = single_read(statement)?;
-        let parameters = parameters.iter().map(rows::parameter).collect::<Result<Vec<_>, _>>()?;
-        let query = run(self.lake.clone(), self.config, statement, ParamValues::from(parameters), limits);
-        // Dropping the task (a caller that went away, a time-out) stops the query.
-        let mut task = tokio::task::JoinSet::new();
-        task.spawn_on(query, &self.handle()?);
-        match tokio::time::timeout(limits.timeout, task.join_next()).await {
-            Ok(Some(Ok(result))) => result,
-            Ok(_) => Err(PortError::new(ErrorKind::Unavailable, OPERATION, "the query ended without an answer")),
-            Err(_) => {
-                let detail = format!(
-                    "the query took longer than {} ms; ask for less, or for a shorter time range",
-                    limits.timeout.as_millis()
-                );
-                Err(PortError::new(ErrorKind::Timeout, OPERATION, detail))
-            }
+        let tables = self.lake.tables().await?;
+        let mut spellings = Spellings::default();
+        for table in &tables {
+            spellings.add(&table.name);
+            table.schema.fields().iter().for_each(|field| spellings.add(field.name()));
         }
+        let (text, parameters) = (statement.to_owned(), parameters.to_vec());
+        let opened = Opened::default();
+        let state = self.state(tables, limits, &opened)?;
+        let wanted = Wanted::default();
+        let watched = wanted.clone();
+        let work = async move {
+            // The parser recurses as well, so it runs where the stack is deep.
+            let statement = statement::read(&text, &parameters, &spellings)?;
+            run(state, statement, limits, &watched).await
+        };
+        let mut task = Aborting { task: self.handle()?.spawn(work), wanted };
+        let mut result = match tokio::time::timeout(limits.timeout, &mut task.task).await {
+            Ok(Ok(result)) => result?,
+            Ok(Err(error)) => {
+                return Err(PortError::new(ErrorKind::Unavailable, QUERY, "the query ended without an answer")
+                    .with_source(error));
+            }
+            Err(_) => {
+                let detail = format!("the query was stopped after {} ms", limits.timeout.as_millis());
+                return Err(PortError::new(ErrorKind::Timeout, QUERY, detail));
+            }
+        };
+        let opened = opened.lock().unwrap_or_else(PoisonError::into_inner).len();
+        result.files_read = Some(u64::try_from(opened).unwrap_or(u64::MAX));
+        Ok(result)
     }
 }
 
-/// The statement, where it is one that only reads.
-fn single_read(text: &str) -> Result<Statement, PortError> {
-    let mut statements = DFParser::parse_sql(text).map_err(explain)?;
-    let (Some(statement), true) = (statements.pop_front(), statements.is_empty()) else {
-        return Err(PortError::new(ErrorKind::Denied, OPERATION, "one statement at a time"));
-    };
-    let reads = |ast: &Ast| {
-        matches!(
-            ast,
-            Ast::Query(_)
-                | Ast::ShowTables { .. }
-                | Ast::ShowColumns { .. }
-                | Ast::ExplainTable { .. }
-                | Ast::Explain { .. }
-        )
-    };
-    let allowed = match &statement {
-        Statement::Statement(ast) => reads(ast),
-        Statement::Explain(explain) => matches!(explain.statement.as_ref(), Statement::Statement(ast) if reads(ast)),
-        _ => false,
-    };
-    if allowed {
-        Ok(statement)
-    } else {
-        Err(PortError::new(ErrorKind::Denied, OPERATION, "only SELECT is allowed here: the lake is read-only"))
+/// Stops its task when it is dropped, be it by a time-out or because the caller went away.
+struct Aborting {
+    task: tokio::task::JoinHandle<Result<SqlResult, PortError>>,
+    wanted: Wanted,
+}
+
+impl Drop for Aborting {
+    fn drop(&mut self) {
+        self.wanted.end();
+        self.task.abort();
+    }
+}
+
+impl EmbeddedSql {
+    /// A session for one query, with its own bounds.
+    fn state(&self, tables: Vec<LakeTable>, limits: SqlLimits, opened: &Opened) -> Result<SessionState, PortError> {
+        let provider = |table: LakeTable| -> (String, Arc<dyn TableProvider>) {
+            let table = RecordedTable {
+                name: table.name,
+                schema: table.schema,
+                lake: self.lake.clone(),
+                time_column: self.config.time_column.as_str().into(),
+                partitions: self.config.threads.max(1),
+                opened: opened.clone(),
+            };
+            (table.name.clone(), Arc::new(table))
+        };
+        let schema = LakeSchema {
+            tables: tables.into_iter().map(provider).collect(),
+            functions: self.base.table_functions().keys().cloned().collect(),
+        };
+        let catalog = MemoryCatalogProvider::new();
+        let catalogs = MemoryCatalogProviderList::new();
+        let registered = catalog.register_schema(SCHEMA, Arc::new(schema));
+        catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
+        let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.max_memory_bytes)))
+            .with_disk_manager_builder(disk)
+            .build_arc();
+        let (_, runtime) = registered.and_then(|old| Ok((old, runtime?))).map_err(|error| failure(&error))?;
+        Ok(SessionStateBuilder::new_from_existing(self.base.clone())
+            .with_catalog_list(Arc::new(catalogs))
+            .with_runtime_env(runtime)
+            .build())
     }
 }
 
 async fn run(
-    lake: Arc<dyn Lake>,
-    config: EmbeddedSqlConfig,
+    state: SessionState,
     statement: Statement,
-    parameters: ParamValues,
     limits: SqlLimits,
+    wanted: &Wanted,
 ) -> Result<SqlResult, PortError> {
-    let session = SessionConfig::new()
-        .with_information_schema(true)
-        .with_target_partitions(config.threads)
-        .with_default_catalog_and_schema("sluice", "lake")
-        .set_bool("datafusion.sql_parser.enable_ident_normalization", false)
-        .set_bool("datafusion.execution.parquet.pushdown_filters", true);
-    let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.max_memory_bytes)))
-        .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
-        .build_arc()
-        .map_err(explain)?;
-    let context = SessionContext::new_with_config_rt(session, runtime);
-    let files_read = Arc::new(AtomicU64::new(0));
-    for table in lake.tables().await? {
-        let provider = RecordedTable::new(lake.clone(), table.clone(), files_read.clone());
-        context.register_table(table.name.as_str(), Arc::new(provider)).map_err(explain)?;
-    }
-    let plan = context.state().statement_to_plan(statement).await.map_err(explain)?;
+    // Notes the time for `now()`.
+    let state = SessionContext::new_with_state(state).state();
+    let plan = state.statement_to_plan(statement).await.map_err(|error| failure(&error))?;
+    // The statement was looked at before; this also sees what a plan may hide.
     let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    options.verify_plan(&plan).map_err(|_| {
-        PortError::new(ErrorKind::Denied, OPERATION, "only SELECT is allowed here: the lake is read-only")
-    })?;
-    let plan = plan.with_param_values(parameters).map_err(explain)?;
-    let frame = context.execute_logical_plan(plan).await.map_err(explain)?;
-    let columns: Vec<SqlColumn> = frame
-        .schema()
-        .fields()
-        .iter()
-        .map(|f| SqlColumn { name: f.name().clone(), data_type: rows::type_name(f.data_type()) })
-        .collect();
-    let mut stream = frame.execute_stream().await.map_err(explain)?;
-    let mut result = SqlResult { columns, ..SqlResult::default() };
-    while let Some(batch) = stream.next().await {
-        let batch = batch.map_err(explain)?;
-        let room = limits.max_rows - result.rows.len();
+    if let Err(error) = options.verify_plan(&plan) {
+        return Err(PortError::new(ErrorKind::Denied, QUERY, "a statement may only read").with_source(error));
+    }
+    let plan = state.create_physical_plan(&plan).await.and_then(|plan| watch::watch(plan, wanted));
+    let plan = plan.map_err(|error| failure(&error))?;
+    let mut batches = execute_stream(plan, state.task_ctx()).map_err(|error| failure(&error))?;
+    let mut result = SqlResult { columns: rows::columns(&batches.schema()), ..SqlResult::default() };
+    let mut bytes = 0;
+    while let Some(batch) = batches.next().await {
+        let batch = batch.map_err(|error| failure(&error))?;
+        let (before, room) = (result.rows.len(), limits.max_rows - result.rows.len());
         result.truncated = batch.num_rows() > room;
-        rows::append(&batch.slice(0, batch.num_rows().min(room)), &mut result.rows)?;
+        rows::rows(&batch, room, &mut result.rows).map_err(|error| failure(&DataFusionError::from(error)))?;
+        bytes += result.rows[before..].iter().flatten().map(rows::size).sum::<usize>();
+        if bytes > limits.max_memory_bytes {
+            return Err(too_large("the result"));
+        }
         if result.truncated {
             break;
         }
     }
-    result.files_read = Some(files_read.load(Ordering::Relaxed));
     Ok(result)
 }
 
-/// DataFusion's error in the port's words. What the asker can mend is told; paths of this machine are not.
-fn explain(error: DataFusionError) -> PortError {
-    let (kind, detail) = match error.find_root() {
-        DataFusionError::ResourcesExhausted(_) => (
-            ErrorKind::TooLarge,
-            "the query needs more memory than one query may use; ask for less, or for a shorter time range".to_owned(),
-        ),
-        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => {
-            (ErrorKind::Corrupt, "a recorded file cannot be read".to_owned())
+fn too_large(what: &str) -> PortError {
+    PortError::new(ErrorKind::TooLarge, QUERY, format!("{what} takes more memory than the query may use"))
+}
+
+/// The tables of the lake; a name that is none of them is an error that says which there are.
+#[derive(Debug)]
+struct LakeSchema {
+    tables: BTreeMap<String, Arc<dyn TableProvider>>,
+    /// `FROM name(…)` is asked for here as well before it is found to be a function.
+    functions: HashSet<String>,
+}
+
+#[async_trait]
+impl SchemaProvider for LakeSchema {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn table_names(&self) -> Vec<String> {
+        self.tables.keys().cloned().collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        if let Some(table) = self.tables.get(name) {
+            return Ok(Some(table.clone()));
         }
-        DataFusionError::External(inner) if inner.is::<PortError>() => (ErrorKind::Unavailable, inner.to_string()),
-        root => (ErrorKind::Invalid, root.strip_backtrace()),
+        if self.functions.contains(name) {
+            return Ok(None);
+        }
+        let names: Vec<String> = self.tables.keys().map(|name| format!("`{name}`")).collect();
+        let there =
+            if names.is_empty() { "there are none yet".to_owned() } else { format!("there are {}", names.join(", ")) };
+        Err(DataFusionError::Plan(format!("table `{name}` does not exist; {there}")))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.tables.contains_key(name)
+    }
+}
+
+/// An error of DataFusion in the words of the port.
+fn failure(error: &DataFusionError) -> PortError {
+    let root = error.find_root();
+    if let DataFusionError::External(source) = root
+        && let Some(lake) = source.downcast_ref::<PortError>()
+    {
+        return PortError::new(lake.kind, QUERY, lake.detail.clone());
+    }
+    let (kind, detail) = match root {
+        DataFusionError::ResourcesExhausted(_) => return too_large("the query"),
+        DataFusionError::ParquetError(error) if is_store_error(error) => {
+            (ErrorKind::Unavailable, "a data file cannot be opened".to_owned())
+        }
+        DataFusionError::ParquetError(_) => (ErrorKind::Corrupt, "a data file cannot be read".to_owned()),
+        DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) | DataFusionError::ExecutionJoin(_) => {
+            (ErrorKind::Unavailable, "a data file cannot be opened".to_owned())
+        }
+        _ => (ErrorKind::Invalid, sentence(root)),
     };
-    PortError::new(kind, OPERATION, detail).with_source(error)
+    PortError::new(kind, QUERY, detail).with_source(root.strip_backtrace())
+}
+
+/// Whether Parquet only passes on what the disk said.
+fn is_store_error(error: &ParquetError) -> bool {
+    matches!(error, ParquetError::External(source) if source.is::<datafusion::object_store::Error>() || source.is::<std::io::Error>())
+}
+
+/// The message without the words that DataFusion puts around it.
+fn sentence(error: &DataFusionError) -> String {
+    let text = error.strip_backtrace();
+    let text = ["Error during planning: ", "SQL error: ", "Execution error: ", "Arrow error: ", "Schema error: "]
+        .iter()
+        .find_map(|prefix| text.strip_prefix(prefix))
+        .unwrap_or(&text);
+    // What follows is an appeal to report a bug.
+    text.split("\nThis issue was likely caused").next().unwrap_or(text).trim().to_owned()
 }
 
 #[cfg(test)]

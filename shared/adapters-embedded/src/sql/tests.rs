@@ -1,223 +1,312 @@
 use super::*;
-use arrow::array::{
-    ArrayRef, Date32Array, Decimal128Array, Int64Array, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
+use arrow::array::{ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use parquet::arrow::ArrowWriter;
 use serde_json::json;
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-const HOUR: i64 = 3_600_000_000;
+const DAY_US: i64 = 86_400_000_000;
+/// 2026-11-01.
+const START_US: i64 = 1_793_491_200_000_000;
 
-fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("id", DataType::Utf8, false),
-        Field::new("time", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
-        Field::new("memberId", DataType::Int64, true),
-        Field::new("price", DataType::Decimal128(9, 2), true),
-        Field::new("day", DataType::Date32, true),
-        Field::new("ms", DataType::List(Arc::new(Field::new("element", DataType::Int64, true))), true),
-        Field::new("added_later", DataType::Utf8, true),
-    ]))
+#[derive(Default)]
+struct Recorded {
+    tables: Vec<LakeTable>,
+    files: HashMap<String, Vec<LakeFile>>,
 }
-
-/// A file with one row per hour from `hour` on; it knows nothing of `added_later`.
-fn write(folder: &Path, hour: i64, rows: i64) -> LakeFile {
-    let fields: Vec<_> = schema().fields().iter().take(6).cloned().collect();
-    let schema = Arc::new(Schema::new(fields));
-    let times: Vec<i64> = (hour..hour + rows).map(|h| h * HOUR).collect();
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter_values((hour..hour + rows).map(|h| format!("e{h}")))),
-        Arc::new(TimestampMicrosecondArray::from(times.clone()).with_timezone("UTC")),
-        Arc::new(Int64Array::from_iter((hour..hour + rows).map(|h| (h % 2 == 0).then_some(h)))),
-        Arc::new(
-            Decimal128Array::from_iter_values((hour..hour + rows).map(|h| i128::from(-h)))
-                .with_precision_and_scale(9, 2)
-                .unwrap(),
-        ),
-        Arc::new(Date32Array::from_iter_values((0..rows).map(|_| 0))),
-        Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>((0..rows).map(|r| Some(vec![Some(r), None])))),
-    ];
-    let columns = columns
-        .into_iter()
-        .zip(schema.fields())
-        .map(|(c, f)| arrow::compute::cast(&c, f.data_type()).unwrap())
-        .collect();
-    let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
-    let path = folder.join(format!("dt=x y%{hour}.parquet"));
-    let mut writer = ArrowWriter::try_new(std::fs::File::create(&path).unwrap(), schema, None).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
-    let size_bytes = std::fs::metadata(&path).unwrap().len();
-    LakeFile { path, size_bytes, rows: rows as u64, min_time_us: times[0], max_time_us: times[times.len() - 1] }
-}
-
-struct Fixed(Vec<LakeFile>);
 
 #[async_trait]
-impl Lake for Fixed {
+impl Lake for Recorded {
     async fn tables(&self) -> Result<Vec<LakeTable>, PortError> {
-        Ok(["shop", "empty"].map(|name| LakeTable { name: name.into(), schema: schema() }).to_vec())
+        Ok(self.tables.clone())
     }
 
     async fn files(&self, table: &str) -> Result<Vec<LakeFile>, PortError> {
-        Ok(if table == "shop" { self.0.clone() } else { Vec::new() })
+        if table == "broken" {
+            return Err(PortError::new(ErrorKind::Unavailable, "lake.files", "the record cannot be read"));
+        }
+        Ok(self.files.get(table).cloned().unwrap_or_default())
     }
 }
 
-const LIMITS: SqlLimits = SqlLimits { max_rows: 100, timeout: Duration::from_secs(60), max_memory_bytes: 64 << 20 };
+fn time_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
 
-struct Shop {
-    _folder: tempfile::TempDir,
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("time", time_type(), false),
+        Field::new("id", DataType::Int64, true),
+        Field::new("memberId", DataType::Utf8, true),
+        Field::new("price", DataType::Decimal128(18, 4), true),
+    ]))
+}
+
+/// `rows` rows a minute apart from `day` on; without the column `price` if the file is old.
+fn write(path: &Path, day: i64, rows: i64, old: bool) -> LakeFile {
+    let times: Vec<i64> = (0..rows).map(|n| START_US + day * DAY_US + n * 60_000_000).collect();
+    let ids: Vec<i64> = (0..rows).map(|n| day * 1_000 + n).collect();
+    let (min_time_us, max_time_us) = (times[0], times[times.len() - 1]);
+    let mut columns: Vec<ArrayRef> = vec![
+        Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")),
+        Arc::new(Int64Array::from(ids.clone())),
+        Arc::new(StringArray::from_iter_values(ids.iter().map(|id| format!("m{}", id % 3)))),
+    ];
+    let mut fields = schema().fields().to_vec();
+    if old {
+        fields.pop();
+    } else {
+        let prices = ids.iter().map(|id| i128::from(*id) * 10_000 + 5_000);
+        columns.push(Arc::new(Decimal128Array::from_iter_values(prices).with_precision_and_scale(18, 4).unwrap()));
+    }
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+    let mut writer = ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let size_bytes = std::fs::metadata(path).unwrap().len();
+    LakeFile { path: path.to_owned(), size_bytes, rows: rows as u64, min_time_us, max_time_us }
+}
+
+struct Engine {
     sql: EmbeddedSql,
+    _dir: tempfile::TempDir,
 }
 
-fn shop() -> Shop {
-    let folder = tempfile::tempdir().unwrap();
-    let files = vec![write(folder.path(), 0, 10), write(folder.path(), 100, 10), write(folder.path(), 200, 1)];
-    let sql = EmbeddedSql::new(Arc::new(Fixed(files)), EmbeddedSqlConfig { threads: 2 });
-    Shop { _folder: folder, sql }
+/// Table `trade` with a file a day for three days (the first one old) and `empty` without files.
+fn engine() -> Engine {
+    let dir = tempfile::tempdir().unwrap();
+    // A name that a URL would write in another way.
+    let folder = dir.path().join("lake dt=ä%20+1");
+    std::fs::create_dir(&folder).unwrap();
+    let files = (0..3).map(|day| write(&folder.join(format!("{day}.parquet")), day, 10, day == 0)).collect();
+    let table = |name: &str| LakeTable { name: name.to_owned(), schema: schema() };
+    let lake = Recorded {
+        tables: vec![table("trade"), table("empty"), table("broken"), table("gone")],
+        files: HashMap::from([
+            ("trade".to_owned(), files),
+            (
+                "gone".to_owned(),
+                vec![LakeFile {
+                    path: folder.join("no.parquet"),
+                    size_bytes: 10,
+                    rows: 1,
+                    min_time_us: 0,
+                    max_time_us: 0,
+                }],
+            ),
+        ]),
+    };
+    Engine { sql: EmbeddedSql::new(Arc::new(lake), EmbeddedSqlConfig::default()), _dir: dir }
 }
 
-async fn ask(shop: &Shop, statement: &str) -> SqlResult {
-    shop.sql.query(statement, &[], LIMITS).await.unwrap_or_else(|e| panic!("{statement}: {e}"))
-}
+const LIMITS: SqlLimits =
+    SqlLimits { max_rows: 1_000, timeout: Duration::from_secs(60), max_memory_bytes: 100_000_000 };
 
-async fn refused(shop: &Shop, statement: &str) -> PortError {
-    shop.sql.query(statement, &[], LIMITS).await.map(|r| format!("{r:?}")).expect_err(statement)
+impl Engine {
+    async fn ask(&self, statement: &str) -> SqlResult {
+        self.sql.query(statement, &[], LIMITS).await.unwrap_or_else(|error| panic!("{statement}: {error}"))
+    }
+
+    async fn rows(&self, statement: &str) -> Value {
+        json!(self.ask(statement).await.rows)
+    }
+
+    async fn fault(&self, statement: &str) -> PortError {
+        self.sql.query(statement, &[], LIMITS).await.map(|_| ()).unwrap_err()
+    }
 }
 
 #[tokio::test]
-async fn rows_come_back_in_the_words_of_the_port() {
-    let shop = shop();
+async fn it_keeps_the_contract_of_its_port() {
+    sluice_testkit::contract::sql::all(&engine().sql).await;
+}
+
+#[tokio::test]
+async fn a_select_reads_what_is_on_record() {
+    let engine = engine();
+    let result = engine.ask("SELECT id, time, price, memberId FROM trade WHERE id IN (1, 2001) ORDER BY id").await;
+    assert_eq!(
+        json!(result.rows),
+        json!([[1, "2026-11-01T00:01:00.000Z", null, "m1"], [2001, "2026-11-03T00:01:00.000Z", "2001.5000", "m0"],]),
+        "an older file lacks the price"
+    );
+    let types: Vec<&str> = result.columns.iter().map(|column| column.data_type.as_str()).collect();
+    assert_eq!(types, ["bigint", "timestamp", "decimal(18,4)", "varchar"]);
+    assert_eq!(
+        engine.rows("SELECT memberId, count(*) AS n, sum(price) FROM trade GROUP BY memberId ORDER BY 1").await,
+        json!([["m0", 10, "9030.0000"], ["m1", 10, "10036.5000"], ["m2", 10, "11033.5000"]])
+    );
+    assert_eq!(engine.rows("SELECT count(*) FROM trade WHERE price IS NULL").await, json!([[10]]));
+    assert_eq!(
+        engine.rows("SELECT date_trunc('day', time) AS d, max(id) FROM trade GROUP BY d ORDER BY d LIMIT 1").await,
+        json!([["2026-11-01T00:00:00.000Z", 9]])
+    );
+}
+
+#[tokio::test]
+async fn files_of_other_times_are_not_opened() {
+    let engine = engine();
+    for (condition, rows, files) in [
+        ("true", 30, 3),
+        ("time >= '2026-11-02'", 20, 2),
+        ("time >= '2026-11-02' AND time < '2026-11-03T00:00:00Z'", 10, 1),
+        ("time < TIMESTAMP '2026-11-01 00:05:00Z'", 5, 1),
+        ("time BETWEEN '2026-11-03' AND '2026-11-04' AND id > 2005", 4, 1),
+        ("time > '2027-01-01'", 0, 0),
+        ("date_trunc('day', time) = '2026-11-02'", 10, 1),
+    ] {
+        let result = engine.ask(&format!("SELECT id FROM trade WHERE {condition}")).await;
+        assert_eq!(result.rows.len(), rows, "{condition}");
+        assert!(
+            result.files_read <= Some(files.max(if condition.contains("trunc") { 3 } else { 0 })),
+            "{condition}: {result:?}"
+        );
+        if !condition.contains("trunc") {
+            assert_eq!(result.files_read, Some(files), "{condition}");
+        }
+    }
+    let parameters = [json!("2026-11-03T00:00:00Z"), json!(2_007)];
     let result =
-        ask(&shop, "SELECT id, time, memberId, price, day, ms, added_later FROM shop ORDER BY time LIMIT 2").await;
-    assert_eq!(
-        result.rows,
-        [
-            vec![
-                json!("e0"),
-                json!("1970-01-01T00:00:00.000Z"),
-                json!(0),
-                json!("0.00"),
-                json!("1970-01-01"),
-                json!([0, null]),
-                json!(null)
-            ],
-            vec![
-                json!("e1"),
-                json!("1970-01-01T01:00:00.000Z"),
-                json!(null),
-                json!("-0.01"),
-                json!("1970-01-01"),
-                json!([1, null]),
-                json!(null)
-            ],
-        ]
-    );
-    let types: Vec<&str> = result.columns.iter().map(|c| c.data_type.as_str()).collect();
-    assert_eq!(types, ["varchar", "timestamp", "bigint", "decimal(9,2)", "date", "array", "varchar"]);
+        engine.sql.query("SELECT id FROM trade WHERE time >= $1 AND id > $2", &parameters, LIMITS).await.unwrap();
+    assert_eq!((json!(result.rows), result.files_read), (json!([[2_008], [2_009]]), Some(1)));
 }
 
 #[tokio::test]
-async fn files_outside_the_asked_time_are_not_opened() {
-    let shop = shop();
-    for (filter, files, rows) in [
-        ("", 3, 21),
-        ("WHERE time >= TIMESTAMP '1970-01-05T00:00:00Z'", 2, 11),
-        ("WHERE time >= '1970-01-05T00:00:00Z' AND time < '1970-01-06T00:00:00Z'", 1, 10),
-        ("WHERE time > '1990-01-01T00:00:00Z'", 0, 0),
+async fn names_may_be_written_in_any_case() {
+    let engine = engine();
+    for statement in [
+        "SELECT max(memberId) FROM trade",
+        "select MAX(MEMBERID) from TRADE",
+        "SELECT max(t.memberid) FROM Trade AS T",
+        "SELECT max(\"memberId\") FROM \"trade\"",
+        "WITH x AS (SELECT memberid AS M FROM trade) SELECT max(m) FROM X",
     ] {
-        let result = ask(&shop, &format!("SELECT count(*) FROM shop {filter}")).await;
-        assert_eq!((result.files_read, &result.rows[0][0]), (Some(files), &json!(rows)), "{filter}");
+        assert_eq!(engine.rows(statement).await, json!([["m2"]]), "{statement}");
     }
 }
 
 #[tokio::test]
-async fn a_table_without_files_is_empty_and_an_unknown_one_is_named() {
-    let shop = shop();
-    assert_eq!(ask(&shop, "SELECT count(*), max(price) FROM empty").await.rows, [[json!(0), json!(null)]]);
-    assert!(ask(&shop, "SELECT id FROM empty").await.rows.is_empty());
-    let error = refused(&shop, "SELECT * FROM shoop").await;
-    assert_eq!(error.kind, ErrorKind::Invalid);
-    assert!(error.detail.contains("shoop"), "{error}");
-    let tables = ask(&shop, "SHOW TABLES").await;
-    assert!(tables.rows.iter().any(|r| r.contains(&json!("shop"))), "{tables:?}");
-    assert!(!ask(&shop, "DESCRIBE shop").await.rows.is_empty());
+async fn tables_and_columns_can_be_listed() {
+    let engine = engine();
+    let tables = engine.rows("SHOW TABLES").await.to_string();
+    assert!(tables.contains(r#"["sluice","lake","trade","BASE TABLE"]"#), "{tables}");
+    let columns = engine.rows("SHOW COLUMNS FROM trade").await.to_string();
+    assert!(columns.contains("memberId"), "{columns}");
+    assert!(engine.rows("DESCRIBE trade").await.to_string().contains("memberId"));
+    assert!(
+        engine
+            .rows("EXPLAIN SELECT * FROM trade WHERE time > '2026-11-03'")
+            .await
+            .to_string()
+            .contains("DataSourceExec")
+    );
+    assert_eq!(
+        engine.rows("SELECT count(*) FROM information_schema.columns WHERE table_name = 'empty'").await,
+        json!([[4]])
+    );
 }
 
 #[tokio::test]
-async fn whatever_is_not_one_select_is_refused() {
-    let shop = shop();
-    for statement in [
-        "DROP TABLE shop",
-        "CREATE TABLE x AS SELECT 1",
-        "CREATE VIEW x AS SELECT 1",
-        "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
-        "INSERT INTO shop SELECT * FROM shop",
-        "DELETE FROM shop",
-        "COPY shop TO '/tmp/x.csv'",
-        "COPY (SELECT 1) TO '/tmp/x.csv'",
-        "SET datafusion.execution.batch_size = 1",
-        "SELECT 1; SELECT 2",
-        "EXPLAIN INSERT INTO shop SELECT * FROM shop",
-        "PREPARE x AS SELECT 1",
-        "BEGIN",
-        "",
+async fn a_table_without_files_is_empty() {
+    let engine = engine();
+    let result = engine.ask("SELECT id, memberId FROM empty WHERE time > now()").await;
+    assert_eq!((result.rows.len(), result.columns.len(), result.files_read), (0, 2, Some(0)));
+    assert_eq!(engine.rows("SELECT count(*) FROM empty").await, json!([[0]]));
+    assert_eq!(engine.rows("SELECT count(*) FROM trade t LEFT JOIN empty e ON t.id = e.id").await, json!([[30]]));
+}
+
+#[tokio::test]
+async fn mistakes_are_said_clearly() {
+    let engine = engine();
+    for (statement, detail) in [
+        ("SELECT * FROM tarde", "table `tarde` does not exist; there are `broken`, `empty`, `gone`, `trade`"),
+        ("SELECT * FROM 'x.parquet'", "table `x.parquet` does not exist; there are `broken`, `empty`, `gone`, `trade`"),
+        ("SELECT nope FROM trade", "No field named nope."),
+        ("SELECT 1 / 0", "Divide by zero error"),
+        ("SELECT read_parquet('x')", "Invalid function 'read_parquet'."),
     ] {
-        assert_eq!(refused(&shop, statement).await.kind, ErrorKind::Denied, "{statement}");
+        let error = engine.fault(statement).await;
+        assert_eq!(error.kind, ErrorKind::Invalid, "{statement}");
+        assert!(error.detail.starts_with(detail), "{statement}: {}", error.detail);
     }
     for statement in [
-        "SELECT * FROM '/etc/passwd'",
-        "SELECT * FROM read_csv('/etc/passwd')",
-        "SELECT",
-        "SELECT nothing FROM shop",
-        "SELEC 1",
-        "SELECT 1/0",
+        "SELECT generate_series(1, 100000000000)",
+        "SELECT * FROM read_parquet('x')",
+        "SELECT * FROM other.schema.t",
+        "SELECT CAST('x' AS bigint)",
     ] {
-        assert_eq!(refused(&shop, statement).await.kind, ErrorKind::Invalid, "{statement}");
+        assert_eq!(engine.fault(statement).await.kind, ErrorKind::Invalid, "{statement}");
+    }
+    let error = engine.fault("SELECT * FROM broken").await;
+    assert_eq!((error.kind, error.detail.as_str()), (ErrorKind::Unavailable, "the record cannot be read"));
+    let error = engine.fault("SELECT * FROM gone").await;
+    assert_eq!((error.kind, error.detail.as_str()), (ErrorKind::Unavailable, "a data file cannot be opened"));
+}
+
+#[tokio::test]
+async fn a_query_is_stopped_when_its_time_is_over() {
+    let engine = engine();
+    let limits = SqlLimits { timeout: Duration::from_millis(300), ..LIMITS };
+    let pairs = "FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
+    for statement in [
+        format!("SELECT count(*) {pairs} WHERE a.value + b.value = 7"),
+        format!("SELECT count(*), sum(a.value) {pairs}"),
+        format!("SELECT count(*) {pairs} WHERE a.value % 2 = b.value % 2"),
+        "SELECT max(value) FROM generate_series(1, 1000000000000)".to_owned(),
+    ] {
+        for _ in 0..2 {
+            let error = engine.sql.query(&statement, &[], limits).await.map(|_| ()).unwrap_err();
+            assert_eq!((error.kind, error.detail.as_str()), (ErrorKind::Timeout, "the query was stopped after 300 ms"));
+        }
+        assert_eq!(engine.rows("SELECT 1").await, json!([[1]]), "the next one runs after {statement}");
     }
 }
 
 #[tokio::test]
-async fn parameters_are_bound_and_never_spliced() {
-    let shop = shop();
-    let one = |text: &str| vec![json!(text)];
-    let sql = "SELECT count(*) FROM shop WHERE id = $1";
-    assert_eq!(shop.sql.query(sql, &one("e3"), LIMITS).await.unwrap().rows, [[json!(1)]]);
-    assert_eq!(shop.sql.query(sql, &one("e3' OR '1'='1"), LIMITS).await.unwrap().rows, [[json!(0)]]);
+async fn a_query_may_not_use_more_memory_than_allowed() {
+    let engine = engine();
+    let limits = SqlLimits { max_memory_bytes: 2_000_000, ..LIMITS };
+    for statement in [
+        "SELECT count(*) FROM (SELECT DISTINCT value, value || 'some longer text' FROM generate_series(1, 1000000))",
+        "SELECT value FROM generate_series(1, 2000000) ORDER BY value % 1000, value",
+        "SELECT repeat('x', 3000000)",
+        "SELECT repeat('x', 3000000000)",
+        "SELECT lpad('x', 300000000)",
+        "SELECT repeat(CAST(value AS varchar), 1000000) FROM generate_series(1, 100)",
+    ] {
+        let error = engine.sql.query(statement, &[], limits).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::TooLarge, "{statement}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn rows_beyond_the_limit_are_left_out_and_said_so() {
+    let engine = engine();
+    let limits = |max_rows| SqlLimits { max_rows, ..LIMITS };
+    let all = engine.sql.query("SELECT id FROM trade", &[], limits(30)).await.unwrap();
+    assert_eq!((all.rows.len(), all.truncated), (30, false), "{:?}", all.rows);
+    let some = engine.sql.query("SELECT id FROM trade", &[], limits(29)).await.unwrap();
+    assert_eq!((some.rows.len(), some.truncated), (29, true));
+    let many = engine.sql.query("SELECT value FROM generate_series(1, 1000000000)", &[], limits(5)).await.unwrap();
+    assert_eq!((many.rows.len(), many.truncated), (5, true));
+}
+
+#[tokio::test]
+async fn texts_are_still_padded_and_repeated() {
+    let engine = engine();
     assert_eq!(
-        shop.sql.query("SELECT count(*) FROM shop WHERE memberId >= $1", &[json!(100)], LIMITS).await.unwrap().rows,
-        [[json!(6)]]
+        engine.rows("SELECT lpad(CAST(value AS varchar), 2, '0'), rpad('a', 3, '.'), repeat('ab', 2) FROM generate_series(9, 10)").await,
+        json!([["09", "a..", "abab"], ["10", "a..", "abab"]])
     );
-    assert_eq!(shop.sql.query(sql, &[json!({})], LIMITS).await.unwrap_err().kind, ErrorKind::Invalid);
 }
 
 #[tokio::test]
-async fn rows_time_and_memory_are_bounded() {
-    let shop = shop();
-    let few = SqlLimits { max_rows: 5, ..LIMITS };
-    let result = shop.sql.query("SELECT id FROM shop", &[], few).await.unwrap();
-    assert_eq!((result.rows.len(), result.truncated), (5, true));
-    assert!(!shop.sql.query("SELECT id FROM shop LIMIT 5", &[], few).await.unwrap().truncated);
-    let endless =
-        "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b, generate_series(1, 100000) c";
-    let short = SqlLimits { timeout: Duration::from_millis(200), ..LIMITS };
-    assert_eq!(shop.sql.query(endless, &[], short).await.unwrap_err().kind, ErrorKind::Timeout);
-    let small = SqlLimits { max_memory_bytes: 100_000, ..LIMITS };
-    let large = "SELECT value, count(*) FROM generate_series(1, 1000000) GROUP BY value ORDER BY 2";
-    assert_eq!(shop.sql.query(large, &[], small).await.unwrap_err().kind, ErrorKind::TooLarge);
-    assert_eq!(ask(&shop, "SELECT count(*) FROM shop").await.rows, [[json!(21)]], "the engine lives on");
-}
-
-#[tokio::test]
-async fn a_recorded_file_that_is_gone_is_an_error_and_not_missing_rows() {
-    let shop = shop();
-    for entry in std::fs::read_dir(shop._folder.path()).unwrap() {
-        std::fs::remove_file(entry.unwrap().path()).unwrap();
-    }
-    let error = refused(&shop, "SELECT count(*) FROM shop").await;
-    assert_eq!(error.kind, ErrorKind::Corrupt);
-    assert!(!error.detail.contains(".parquet"), "{error}");
+async fn a_statement_of_many_operators_does_not_overflow_the_stack() {
+    let engine = engine();
+    let sum = format!("SELECT 1{}", " + 1".repeat(499));
+    assert_eq!(engine.rows(&sum).await, json!([[500]]));
+    let columns = format!("SELECT count(*) FROM trade WHERE id = 0{}", " OR id = 1".repeat(240));
+    assert_eq!(engine.rows(&columns).await, json!([[2]]));
 }

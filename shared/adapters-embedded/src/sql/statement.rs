@@ -1,0 +1,379 @@
+//! What may be asked: one statement that only reads. The text is taken apart into tokens first; parameters are bound there, so that no
+//! value is ever read as SQL, and the size of what the planner must recurse into is known before it starts.
+
+use datafusion::sql::parser::{ExplainStatement, Statement as DfStatement};
+use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use serde_json::Value;
+use sluice_ports::{ErrorKind, PortError};
+use std::collections::HashMap;
+
+use super::QUERY;
+
+/// Longest statement.
+const STATEMENT_BYTES: usize = 64 * 1_024;
+/// Most operators of a statement; each may nest one level deeper for the planner, which recurses.
+const OPERATORS: usize = 500;
+
+/// First words of statements that are understood and not allowed.
+const DENIED: &[&str] = &[
+    "alter",
+    "analyze",
+    "attach",
+    "begin",
+    "call",
+    "cache",
+    "commit",
+    "copy",
+    "create",
+    "deallocate",
+    "declare",
+    "delete",
+    "detach",
+    "drop",
+    "execute",
+    "export",
+    "grant",
+    "import",
+    "insert",
+    "install",
+    "kill",
+    "load",
+    "lock",
+    "merge",
+    "optimize",
+    "pragma",
+    "prepare",
+    "refresh",
+    "rename",
+    "replace",
+    "reset",
+    "revoke",
+    "rollback",
+    "savepoint",
+    "set",
+    "start",
+    "truncate",
+    "unload",
+    "unlock",
+    "update",
+    "upsert",
+    "use",
+    "vacuum",
+];
+
+/// How names are written in the tables, by their lower-case form.
+#[derive(Debug, Default)]
+pub(super) struct Spellings(HashMap<String, Vec<String>>);
+
+impl Spellings {
+    /// Adds a name of a table or a column.
+    pub(super) fn add(&mut self, name: &str) {
+        let spellings = self.0.entry(name.to_lowercase()).or_default();
+        if !spellings.iter().any(|known| known == name) {
+            spellings.push(name.to_owned());
+        }
+    }
+
+    /// The name that an unquoted word means, if it is not just its lower-case form: SQL does not mind the case of such words, so
+    /// `memberid` means the column `memberId` where no column is called `memberid`.
+    fn meant_by(&self, word: &str) -> Option<&str> {
+        let spellings = self.0.get(&word.to_lowercase())?;
+        let exact = spellings.iter().find(|name| *name == word);
+        let meant = match (exact, spellings.as_slice()) {
+            (Some(name), _) => name,
+            (None, [only]) => only,
+            (None, _) => return None,
+        };
+        meant.chars().any(char::is_uppercase).then_some(meant)
+    }
+}
+
+/// Reads a statement and binds its parameters.
+pub(super) fn read(text: &str, parameters: &[Value], spellings: &Spellings) -> Result<DfStatement, PortError> {
+    if text.len() > STATEMENT_BYTES {
+        return Err(fail(
+            ErrorKind::TooLarge,
+            format!("the statement has {} bytes; it takes up to {STATEMENT_BYTES}", text.len()),
+        ));
+    }
+    let dialect = GenericDialect {};
+    let tokens = Tokenizer::new(&dialect, text).tokenize().map_err(|error| invalid(error.to_string()))?;
+    if let Some(Token::Word(first)) = tokens.iter().find(|token| !matches!(token, Token::Whitespace(_) | Token::LParen))
+    {
+        let word = first.value.to_lowercase();
+        if DENIED.contains(&word.as_str()) {
+            return Err(denied(format!(
+                "`{}` is not allowed; a statement may only read, with SELECT",
+                word.to_uppercase()
+            )));
+        }
+    }
+    let mut operators = 0;
+    let mut bound = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        operators += usize::from(nests(&token));
+        match token {
+            Token::Placeholder(name) => bind(&name, parameters, &mut bound)?,
+            Token::Word(mut word) if word.quote_style.is_none() => {
+                if let Some(name) = spellings.meant_by(&word.value)
+                    && (word.keyword == Keyword::NoKeyword || word.value == name)
+                {
+                    word.value = name.to_owned();
+                    word.quote_style = Some('"');
+                    word.keyword = Keyword::NoKeyword;
+                }
+                bound.push(Token::Word(word));
+            }
+            token => bound.push(token),
+        }
+    }
+    if operators > OPERATORS {
+        return Err(fail(
+            ErrorKind::TooLarge,
+            format!("the statement has {operators} operators; it takes up to {OPERATORS}"),
+        ));
+    }
+    let mut statements =
+        Parser::new(&dialect).with_tokens(bound).parse_statements().map_err(|error| invalid(error.to_string()))?;
+    match (statements.pop(), statements.is_empty()) {
+        (None, _) => Err(invalid("there is no statement".to_owned())),
+        (Some(_), false) => Err(denied("one statement at a time".to_owned())),
+        (Some(statement), true) => allow(statement),
+    }
+}
+
+fn allow(statement: Statement) -> Result<DfStatement, PortError> {
+    match statement {
+        Statement::Query(query) => {
+            reads(&query)?;
+            Ok(DfStatement::Statement(Box::new(Statement::Query(query))))
+        }
+        Statement::Explain { analyze, verbose, statement, .. } => {
+            let inner = allow(*statement)?;
+            if !matches!(&inner, DfStatement::Statement(inner) if matches!(**inner, Statement::Query(_))) {
+                return Err(denied("EXPLAIN takes a SELECT".to_owned()));
+            }
+            Ok(DfStatement::Explain(ExplainStatement { analyze, verbose, format: None, statement: Box::new(inner) }))
+        }
+        statement @ (Statement::ExplainTable { .. } | Statement::ShowTables { .. } | Statement::ShowColumns { .. }) => {
+            Ok(DfStatement::Statement(Box::new(statement)))
+        }
+        _ => Err(denied("this statement is not allowed; a statement may only read, with SELECT".to_owned())),
+    }
+}
+
+/// Refuses what a query may hide: other statements in its place, `SELECT … INTO`, a SELECT of nothing.
+fn reads(query: &Query) -> Result<(), PortError> {
+    for table in query.with.iter().flat_map(|with| &with.cte_tables) {
+        reads(&table.query)?;
+    }
+    reads_body(&query.body)
+}
+
+fn reads_body(body: &SetExpr) -> Result<(), PortError> {
+    match body {
+        SetExpr::Select(select) if select.into.is_some() => Err(denied("SELECT … INTO is not allowed".to_owned())),
+        SetExpr::Select(select) if select.projection.is_empty() => {
+            Err(invalid("SELECT takes at least one column".to_owned()))
+        }
+        SetExpr::Select(_) | SetExpr::Values(_) | SetExpr::Table(_) => Ok(()),
+        SetExpr::Query(query) => reads(query),
+        SetExpr::SetOperation { left, right, .. } => {
+            reads_body(left)?;
+            reads_body(right)
+        }
+        _ => Err(denied("a statement may only read".to_owned())),
+    }
+}
+
+/// Puts a parameter in the place of `$n`, as one literal.
+fn bind(name: &str, parameters: &[Value], tokens: &mut Vec<Token>) -> Result<(), PortError> {
+    let number = name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok()).filter(|number| *number > 0);
+    let Some(number) = number else {
+        return Err(invalid(format!("`{name}` is no parameter; they are called `$1`, `$2` and so on")));
+    };
+    let Some(value) = parameters.get(number - 1) else {
+        return Err(invalid(format!("the parameter `${number}` is not given; there are {}", parameters.len())));
+    };
+    match value {
+        Value::Null => tokens.push(Token::make_keyword("NULL")),
+        Value::Bool(true) => tokens.push(Token::make_keyword("TRUE")),
+        Value::Bool(false) => tokens.push(Token::make_keyword("FALSE")),
+        Value::String(text) => tokens.push(Token::SingleQuotedString(text.clone())),
+        Value::Number(number) => {
+            let text = number.to_string();
+            match text.strip_prefix('-') {
+                Some(magnitude) => tokens.extend([
+                    Token::LParen,
+                    Token::Minus,
+                    Token::Number(magnitude.to_owned(), false),
+                    Token::RParen,
+                ]),
+                None => tokens.push(Token::Number(text, false)),
+            }
+        }
+        Value::Array(_) | Value::Object(_) => {
+            return Err(invalid(format!(
+                "the parameter `${number}` is a list or an object; it takes text, a number, a boolean or null"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a token may make the statement's tree one level deeper.
+fn nests(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => {
+            word.quote_style.is_none()
+                && matches!(
+                    word.keyword,
+                    Keyword::AND
+                        | Keyword::OR
+                        | Keyword::NOT
+                        | Keyword::UNION
+                        | Keyword::EXCEPT
+                        | Keyword::INTERSECT
+                        | Keyword::JOIN
+                        | Keyword::LIKE
+                        | Keyword::ILIKE
+                        | Keyword::IS
+                        | Keyword::CASE
+                        | Keyword::SELECT
+                        | Keyword::XOR
+                        | Keyword::DIV
+                        | Keyword::COLLATE
+                        | Keyword::OVERLAPS
+                        | Keyword::AT
+                )
+        }
+        Token::Comma
+        | Token::Whitespace(_)
+        | Token::Period
+        | Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::RParen
+        | Token::RBracket
+        | Token::SemiColon
+        | Token::EOF
+        | Token::Placeholder(_)
+        | Token::DoubleQuotedString(_)
+        | Token::NationalStringLiteral(_)
+        | Token::EscapedStringLiteral(_)
+        | Token::HexStringLiteral(_) => false,
+        _ => true,
+    }
+}
+
+fn fail(kind: ErrorKind, detail: String) -> PortError {
+    PortError::new(kind, QUERY, detail)
+}
+
+fn invalid(detail: String) -> PortError {
+    fail(ErrorKind::Invalid, detail)
+}
+
+fn denied(detail: String) -> PortError {
+    fail(ErrorKind::Denied, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read_as(text: &str, parameters: &[Value]) -> Result<String, PortError> {
+        let mut spellings = Spellings::default();
+        for name in ["memberId", "e_c", "Order", "web_event", "Time", "time"] {
+            spellings.add(name);
+        }
+        read(text, parameters, &spellings).map(|statement| statement.to_string())
+    }
+
+    #[test]
+    fn parameters_become_literals() {
+        let parameters = [json!("x' OR 1=1 --"), json!(-5), json!(null), json!(true), json!(1.5)];
+        assert_eq!(
+            read_as("SELECT a - $2 FROM t WHERE b = $1 AND c IS $3 AND d = $4 AND e < $5", &parameters).unwrap(),
+            "SELECT a - (-5) FROM t WHERE b = 'x'' OR 1=1 --' AND c IS NULL AND d = true AND e < 1.5"
+        );
+        for (text, parameters, why) in [
+            ("SELECT $2", vec![json!(1)], "the parameter `$2` is not given; there are 1"),
+            ("SELECT $0", vec![json!(1)], "`$0` is no parameter; they are called `$1`, `$2` and so on"),
+            ("SELECT ?", vec![json!(1)], "`?` is no parameter; they are called `$1`, `$2` and so on"),
+            (
+                "SELECT $1",
+                vec![json!([1])],
+                "the parameter `$1` is a list or an object; it takes text, a number, a boolean or null",
+            ),
+        ] {
+            let error = read_as(text, &parameters).unwrap_err();
+            assert_eq!((error.kind, error.detail.as_str()), (ErrorKind::Invalid, why));
+        }
+        assert_eq!(read_as("SELECT '$1', \"$1\"", &[]).unwrap(), "SELECT '$1', \"$1\"", "quoted text is left alone");
+    }
+
+    #[test]
+    fn names_are_found_whatever_the_case_of_unquoted_words() {
+        assert_eq!(
+            read_as("SELECT MEMBERID, memberId, \"memberid\", E_C, time, Time FROM web_event ORDER BY \"Order\"", &[])
+                .unwrap(),
+            "SELECT \"memberId\", \"memberId\", \"memberid\", E_C, time, \"Time\" FROM web_event ORDER BY \"Order\""
+        );
+    }
+
+    #[test]
+    fn only_one_reading_statement_is_allowed() {
+        for text in [
+            "SELECT 1",
+            "select 1;",
+            "WITH a AS (SELECT 1) SELECT * FROM a",
+            "VALUES (1)",
+            "(SELECT 1) UNION ALL SELECT 2",
+            "EXPLAIN SELECT 1",
+            "EXPLAIN ANALYZE SELECT 1",
+            "SHOW TABLES",
+            "SHOW COLUMNS FROM t",
+            "DESCRIBE t",
+        ] {
+            assert!(read_as(text, &[]).is_ok(), "{text}");
+        }
+        for text in [
+            "DROP TABLE t",
+            "copy t to 'x'",
+            "SET a = 1",
+            "INSERT INTO t VALUES (1)",
+            "SELECT 1; SELECT 2",
+            "SELECT 1; DROP TABLE t",
+            "EXPLAIN DROP TABLE t",
+            "WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a",
+            "SELECT * INTO t FROM u",
+            "SHOW ALL",
+            "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 'x'",
+            "( DELETE FROM t )",
+            "LOAD 'x'",
+        ] {
+            let error = read_as(text, &[]).map(|_| ()).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Denied, "{text}: {error}");
+        }
+        for text in ["", ";", "SELEC 1", "SELECT", "SELECT (1", "SELECT 'a"] {
+            let error = read_as(text, &[]).map(|_| ()).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Invalid, "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_would_nest_too_deep_is_refused_before_it_is_parsed() {
+        for text in
+            [format!("SELECT 1{}", " + 1".repeat(600)), format!("SELECT {}1{}", "(".repeat(600), ")".repeat(600))]
+        {
+            assert_eq!(read_as(&text, &[]).unwrap_err().kind, ErrorKind::TooLarge);
+        }
+        assert!(read_as(&format!("SELECT 1 WHERE 1 IN (1{})", ", 1".repeat(5_000)), &[]).is_ok());
+        assert_eq!(read_as(&format!("SELECT '{}'", "a".repeat(70_000)), &[]).unwrap_err().kind, ErrorKind::TooLarge);
+    }
+}
