@@ -43,7 +43,8 @@ pub fn sluice_with_input(data: &Path, arguments: &[&str], input: &str) -> anyhow
     Ok(child.wait_with_output()?)
 }
 
-fn command(data: &Path, arguments: &[&str]) -> Command {
+/// The command line as a process that is still to be started.
+pub fn command(data: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.arg("--data").arg(data).args(arguments).stdin(Stdio::null());
     // Settings of whoever runs the tests must not reach them.
@@ -73,8 +74,14 @@ impl Server {
 
     /// Starts with settings given as environment variables.
     pub fn start_with(data: &Path, environment: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::start_by(data, &[], environment)
+    }
+
+    /// Starts with further arguments and settings.
+    pub fn start_by(data: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Self> {
         let _ = std::fs::remove_file(data.join("server.json"));
         let mut command = command(data, &["up", "--listen", "127.0.0.1:0"]);
+        command.args(arguments);
         let log = std::fs::File::create(data.with_extension("log"))?;
         let mut child = command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(log).spawn()?;
         // The first line says that it is up; end of file says that it is not.

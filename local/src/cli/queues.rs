@@ -6,7 +6,6 @@ use crate::client::Client;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use sluice_domain::time::Timestamp;
 
 /// Look at queues and bring dead letters back
 #[derive(Debug, clap::Args)]
@@ -118,7 +117,7 @@ struct Message {
     #[serde(default)]
     receive_count: u64,
     #[serde(default)]
-    sent_ms: Option<i64>,
+    sent: String,
     #[serde(default)]
     events: u64,
     #[serde(default)]
@@ -180,8 +179,10 @@ impl Peek {
         }
         let peeked: Peeked = client.get(&path, &query).await?;
         for message in &peeked.messages {
-            let sent = message.sent_ms.and_then(|ms| Timestamp::from_micros(ms.saturating_mul(1_000)));
-            let sent = sent.map(|t| format!(", sent {t}")).unwrap_or_default();
+            let sent = match message.sent.as_str() {
+                "" => String::new(),
+                time => format!(", sent {}", clean(time)),
+            };
             let received = counted(message.receive_count, "time");
             let events = counted(message.events, "event");
             out.line(format!("{}{sent}, received {received}, {events}", clean(&message.id)))?;
@@ -254,7 +255,7 @@ mod tests {
             "/v1/queues/B/messages?limit=3" => (
                 200,
                 vec![],
-                r#"{"messages":[{"id":"m","receive_count":5,"sent_ms":0,"events":7,"body":"{}"}]}"#.into(),
+                r#"{"messages":[{"id":"m","receive_count":5,"sent":"1970-01-01T00:00:00.000Z","events":7,"body":"{}"}]}"#.into(),
             ),
             "/v1/queues/B/redrive" => (200, vec![], r#"{"moved":1}"#.into()),
             _ => (404, vec![], String::new()),

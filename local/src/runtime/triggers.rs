@@ -4,7 +4,7 @@ use crate::runtime::now;
 use serde_json::Value;
 use sluice_entry::sqs::{SqsAttributes, SqsEvent, SqsRecord, SqsReply};
 use sluice_entry::{Function, telemetry};
-use sluice_ports::{Delivery, Queue, Settlement};
+use sluice_ports::{Delivery, ErrorKind, Queue, Receipt, Settlement};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ const WAIT: Duration = Duration::from_secs(20);
 const RECEIVE_LIMIT: usize = 16;
 /// A failed message comes again after this long, doubling with each time up to the queue's visibility time-out.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Between attempts to settle what could not be settled.
+const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 
 /// A queue that calls a function.
 pub struct QueueTrigger {
@@ -55,7 +57,7 @@ impl QueueTrigger {
                 Ok(batch) if batch.is_empty() => {}
                 Ok(batch) => {
                     let batch = self.fill(batch, &mut stop).await;
-                    self.call(batch).await;
+                    self.call(batch, &mut stop).await;
                 }
                 Err(e) => {
                     tracing::error!(queue = %self.queue_name, error = %telemetry::chain(&e), "cannot receive");
@@ -90,7 +92,7 @@ impl QueueTrigger {
         batch
     }
 
-    async fn call(&self, batch: Vec<Delivery>) {
+    async fn call(&self, batch: Vec<Delivery>, stop: &mut watch::Receiver<bool>) {
         let started = Instant::now();
         let event = SqsEvent { records: batch.iter().map(|d| self.record(d)).collect() };
         let failed: HashSet<String> = match serde_json::to_vec(&event) {
@@ -111,12 +113,7 @@ impl QueueTrigger {
                 (d.receipt.clone(), settlement)
             })
             .collect();
-        for result in self.queue.settle(settlements).await {
-            if let Err(e) = result {
-                // The message comes again; the stages take that for what it is.
-                tracing::warn!(queue = %self.queue_name, error = %telemetry::chain(&e), "cannot settle a message");
-            }
-        }
+        self.settle(settlements, stop).await;
         tracing::info!(
             function = %self.verb,
             messages = batch.len(),
@@ -124,6 +121,30 @@ impl QueueTrigger {
             elapsed.ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             "batch"
         );
+    }
+
+    /// Settles, again and again while the store cannot write: on a full disk the messages would else stay invisible for minutes after
+    /// there is room. Ends when the receipts are too old to count.
+    async fn settle(&self, mut settlements: Vec<(Receipt, Settlement)>, stop: &mut watch::Receiver<bool>) {
+        let until = Instant::now() + self.max_retry;
+        loop {
+            let results = self.queue.settle(settlements.clone()).await;
+            let failed: Vec<_> =
+                settlements.into_iter().zip(results).filter_map(|(s, result)| Some((s, result.err()?))).collect();
+            let Some((_, first)) = failed.first() else { return };
+            // The message comes again; the stages take that for what it is.
+            tracing::warn!(
+                queue = %self.queue_name,
+                messages = failed.len(),
+                error = %telemetry::chain(first),
+                "cannot settle messages"
+            );
+            settlements = failed.into_iter().filter(|(_, e)| is_passing(e.kind)).map(|(s, _)| s).collect();
+            if settlements.is_empty() || Instant::now() + SETTLE_PAUSE >= until {
+                return;
+            }
+            tokio::select! { () = tokio::time::sleep(SETTLE_PAUSE) => {}, _ = stop.changed() => return }
+        }
     }
 
     fn pause(&self, receive_count: u32) -> Duration {
@@ -162,6 +183,11 @@ impl QueueTrigger {
             }
         }
     }
+}
+
+/// Whether the same call may work later.
+fn is_passing(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Full | ErrorKind::Unavailable | ErrorKind::Throttled | ErrorKind::Timeout)
 }
 
 /// Calls a function in a task of its own, so that a panic or a time-out fails the call and not the process; `None` when it failed.
