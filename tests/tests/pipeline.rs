@@ -26,7 +26,7 @@ fn mails(data: &Path) -> Vec<String> {
 const COUNT_IDS: &str = "
 import duckdb, sys, glob
 files = glob.glob(sys.argv[1] + '/lake/' + sys.argv[2] + '/data/**/*.parquet', recursive=True)
-print(*duckdb.sql(\"select count(*), count(distinct id) from read_parquet($f, hive_partitioning=false)\", params={'f': files}).fetchone())
+print(*duckdb.execute(\"select count(*), count(distinct id) from read_parquet($f, hive_partitioning=false)\", {'f': files}).fetchone())
 ";
 
 #[test]
@@ -301,7 +301,7 @@ fn requests_that_cannot_be_taken_get_the_right_status() {
         send_raw(&server.url, "POST", &format!("/v1/events?key={key}"), &ndjson, br#"{"type":"x.y"}"#).unwrap().status,
         202
     );
-    assert_eq!(send_raw(&server.url, "GET", &format!("/v1/status?key={key}"), &[], b"").unwrap().status, 401);
+    assert_eq!(send_raw(&server.url, "GET", &format!("/v1/status?key={key}"), &[], b"").unwrap().status, 403);
     for sql in [
         "DROP TABLE event",
         "COPY event TO '/tmp/x.csv'",

@@ -645,7 +645,7 @@ impl Compiler<'_> {
             Err(why) => return malformed(&format!("{path}.query"), why),
         };
         let fields = self.fields_of(body, path)?;
-        let query = self.ast(&ast, fields.as_deref(), operator, &format!("{path}.query"))?;
+        let query = self.ast(&ast, fields.as_deref(), &format!("{path}.query"))?;
         self.boosted(query, body, path)
     }
 
@@ -689,9 +689,9 @@ impl Compiler<'_> {
         self.context.columns().or_else(|error| malformed(path, format!("the fields cannot be listed: {error}")))
     }
 
-    fn ast(&self, ast: &Ast, fields: Option<&[(String, f32)]>, operator: Operator, path: &str) -> Compiled {
+    fn ast(&self, ast: &Ast, fields: Option<&[(String, f32)]>, path: &str) -> Compiled {
         self.count(1, path)?;
-        let inner = |ast: &Ast| self.ast(ast, fields, operator, path);
+        let inner = |ast: &Ast| self.ast(ast, fields, path);
         match ast {
             Ast::All => Ok(Box::new(AllQuery)),
             Ast::Boost(ast, boost) => Ok(boost_by(inner(ast)?, *boost)),
@@ -744,7 +744,7 @@ impl Compiler<'_> {
                             other => other,
                         };
                         // A word that is no value of one field may be one of another.
-                        parts.extend(self.ast(&ast, None, operator, path).ok().map(|query| boost_by(query, *boost)));
+                        parts.extend(self.ast(&ast, None, path).ok().map(|query| boost_by(query, *boost)));
                     }
                     return Ok(any_of(parts));
                 }

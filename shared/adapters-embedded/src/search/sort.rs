@@ -267,7 +267,12 @@ impl Collector for Pager {
 /// Where the values of a sort field are.
 enum Source {
     Score,
-    Columns { number: Option<NumberColumn>, text: Option<StrColumn> },
+    Columns(Box<Columns>),
+}
+
+struct Columns {
+    number: Option<NumberColumn>,
+    text: Option<StrColumn>,
 }
 
 enum NumberColumn {
@@ -290,7 +295,7 @@ impl Source {
     fn open(reader: &SegmentReader, path: &str) -> tantivy::Result<Self> {
         let columns = reader.fast_fields();
         if path == ID || path == fields::INDEX {
-            return Ok(Self::Columns { number: None, text: columns.str(path)? });
+            return Ok(Self::Columns(Box::new(Columns { number: None, text: columns.str(path)? })));
         }
         let (mut number, mut text) = (None, None);
         for field in [NUMBER, KEYWORD] {
@@ -306,12 +311,13 @@ impl Source {
                 }
             }
         }
-        Ok(Self::Columns { number, text })
+        Ok(Self::Columns(Box::new(Columns { number, text })))
     }
 
     /// Of several values the least, or the greatest when descending.
     fn value(&self, doc: DocId, score: Score, descending: bool) -> Local {
-        let Self::Columns { number, text } = self else { return Local::Number(Numeric::Float(f64::from(score))) };
+        let Self::Columns(columns) = self else { return Local::Number(Numeric::Float(f64::from(score))) };
+        let Columns { number, text } = &**columns;
         if let Some(value) = number.as_ref().and_then(|column| column.value(doc, descending)) {
             return Local::Number(value);
         }
@@ -319,25 +325,29 @@ impl Source {
         ord.map_or(Local::Missing, |ord| Local::Text(ord * 2 + 1))
     }
 
+    fn text(&self) -> Option<&StrColumn> {
+        match self {
+            Self::Score => None,
+            Self::Columns(columns) => columns.text.as_ref(),
+        }
+    }
+
     fn bound(&self, key: &Key) -> tantivy::Result<Local> {
-        Ok(match (key, self) {
+        Ok(match (key, self.text()) {
             (Key::Number(number), _) => Local::Number(*number),
-            (Key::Text(text), Self::Columns { text: Some(column), .. }) => {
-                let dictionary = column.dictionary();
-                match dictionary.term_ord(text)? {
-                    Some(ord) => Local::Text(ord * 2 + 1),
-                    None => Local::Text(first_after(column, text)? * 2),
-                }
-            }
-            (Key::Text(_), _) => Local::Text(0),
+            (Key::Text(text), Some(column)) => match column.dictionary().term_ord(text)? {
+                Some(ord) => Local::Text(ord * 2 + 1),
+                None => Local::Text(first_after(column, text)? * 2),
+            },
+            (Key::Text(_), None) => Local::Text(0),
             (Key::Missing, _) => Local::Missing,
         })
     }
 
     fn key(&self, local: Local) -> tantivy::Result<Key> {
-        Ok(match (local, self) {
+        Ok(match (local, self.text()) {
             (Local::Number(number), _) => Key::Number(number),
-            (Local::Text(local), Self::Columns { text: Some(column), .. }) => {
+            (Local::Text(local), Some(column)) => {
                 let mut text = String::new();
                 column.ord_to_str(local / 2, &mut text)?;
                 Key::Text(text)

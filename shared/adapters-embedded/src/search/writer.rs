@@ -24,8 +24,11 @@ const WAITING_CALLS: usize = 64;
 const COMMIT_DOCUMENTS: usize = 20_000;
 /// Documents handed to the indexing thread at once.
 const BATCH_DOCUMENTS: usize = 256;
-/// A segment of this many documents is merged no further, so that a merge is bounded in time, memory and space.
-const MERGED_DOCUMENTS: usize = 1_000_000;
+/// A segment of more documents than this is merged no further, so that a merge is bounded in time, memory and space. A merge costs about
+/// half of what indexing does, and each step of a merge hierarchy costs that again.
+const MERGED_DOCUMENTS: usize = 100_000;
+/// So many segments of about one size become one.
+const MERGED_SEGMENTS: usize = 16;
 /// After this long without a call, the reader lets go of the segments that were merged away.
 const IDLE: Duration = Duration::from_secs(15);
 
@@ -216,6 +219,7 @@ impl State {
         let writer = self.index.writer_with_options(options)?;
         let mut policy = LogMergePolicy::default();
         policy.set_max_docs_before_merge(MERGED_DOCUMENTS);
+        policy.set_min_num_segments(MERGED_SEGMENTS);
         writer.set_merge_policy(Box::new(policy));
         self.writer = Some(writer);
         Ok(())
