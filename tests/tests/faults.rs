@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 use sluice_tests::{Server, eventually, send_raw, skipped, sluice, sluice_text};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -31,6 +32,18 @@ impl Disk {
         };
         skipped(&format!("no small disk can be mounted: {reason}")).unwrap();
         None
+    }
+
+    /// Fills it but for so many MiB; room for what was accepted by then, several times over, comes back when the file is removed: database,
+    /// log, lake and search each have their copy, and search a second one while it merges.
+    fn leave(&self, mib: usize) -> PathBuf {
+        let ballast = self.0.join("ballast");
+        let mut file = std::fs::File::create(&ballast).unwrap();
+        let piece = vec![1; 1 << 20];
+        while file.write_all(&piece).is_ok() {}
+        let length = file.metadata().unwrap().len();
+        file.set_len(length - ((mib as u64) << 20)).unwrap();
+        ballast
     }
 
     fn remount(&self, how: &str) {
@@ -107,10 +120,9 @@ const MANY_ROWS: (&str, &str) = ("SLUICE_SQL_MAX_ROWS", "200000");
 #[test]
 fn a_full_disk_refuses_events_loses_none_and_goes_on_when_there_is_room() {
     let (_dir, data) = folder();
-    let Some(_disk) = Disk::mount(&data, 96) else { return };
+    let Some(disk) = Disk::mount(&data, 400) else { return };
     let server = Server::start_with(&data, &[MANY_ROWS]).unwrap();
-    let ballast = data.join("ballast");
-    std::fs::write(&ballast, vec![1; 72 << 20]).unwrap();
+    let ballast = disk.leave(24);
     let mut next = 0;
     let (mut acknowledged, refusals) = send_until(&server, &mut next, u32::MAX, 30);
     assert!(!acknowledged.is_empty(), "it was full from the start");
@@ -129,10 +141,9 @@ fn a_full_disk_refuses_events_loses_none_and_goes_on_when_there_is_room() {
 #[test]
 fn a_crash_on_a_full_disk_loses_nothing() {
     let (_dir, data) = folder();
-    let Some(_disk) = Disk::mount(&data, 96) else { return };
+    let Some(disk) = Disk::mount(&data, 400) else { return };
     let server = Server::start_with(&data, &[MANY_ROWS]).unwrap();
-    let ballast = data.join("ballast");
-    std::fs::write(&ballast, vec![1; 72 << 20]).unwrap();
+    let ballast = disk.leave(24);
     let (acknowledged, _) = send_until(&server, &mut 0, u32::MAX, 10);
     server.kill().unwrap();
     std::fs::remove_file(&ballast).unwrap();
