@@ -1,5 +1,8 @@
 //! The whole path through the real binary: events in over HTTP, Parquet, search, SQL and mail out.
 
+// A test says by panic what does not hold, also in the functions that tests share.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use serde_json::{Value, json};
 use sluice_tests::{Server, eventually, python, send_raw, sluice, sluice_text, sluice_with_input};
 use std::collections::BTreeSet;
