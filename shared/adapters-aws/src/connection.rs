@@ -101,9 +101,15 @@ impl Connection {
         timeouts(Bounds { attempt: self.bounds.attempt + wait, operation: self.bounds.operation + wait })
     }
 
+    /// Time-outs of a call that is made once and ends within `limit`.
+    #[cfg(feature = "ses")]
+    pub(crate) fn ending_within(&self, limit: Duration) -> TimeoutConfig {
+        let limit = limit.min(self.bounds.operation);
+        timeouts(Bounds { attempt: limit, operation: limit })
+    }
+
     /// How long a call with its attempts may take.
-    #[cfg_attr(not(feature = "dynamodb"), allow(dead_code, reason = "which clients there are is said by the features"))]
-    pub(crate) fn bounds(&self) -> Bounds {
+    pub fn bounds(&self) -> Bounds {
         self.bounds
     }
 }

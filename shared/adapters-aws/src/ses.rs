@@ -4,9 +4,11 @@ use crate::failure::failed;
 use crate::{Connection, Resource};
 use async_trait::async_trait;
 use aws_sdk_sesv2::Client;
+use aws_sdk_sesv2::config::Builder;
+use aws_sdk_sesv2::config::retry::RetryConfig;
 use aws_sdk_sesv2::error::BuildError;
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message, MessageHeader};
-use sluice_ports::{Email, ErrorKind, Mail, PortError};
+use sluice_ports::{Email, ErrorKind, Mail, PortError, SEND_TIMEOUT};
 
 const SEND: &str = "mail.send";
 const CHARSET: &str = "UTF-8";
@@ -24,7 +26,11 @@ pub struct SesMail {
 impl SesMail {
     /// Sends by the account's verified `identity`, the sender address.
     pub fn new(connection: &Connection, identity: Resource) -> Self {
-        Self { client: Client::new(connection.sdk()), identity }
+        // A call that is sent again because its reply was lost would be a second mail, so whether to try again is left to the caller.
+        let config = Builder::from(connection.sdk())
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(connection.ending_within(SEND_TIMEOUT));
+        Self { client: Client::from_conf(config.build()), identity }
     }
 }
 

@@ -10,30 +10,37 @@
 //! never hides one.
 
 use crate::dynamodb::{DynamoTable, MAX_WRITES, token};
-use sluice_ports::{ErrorKind, Key, Message, PortError, Tally, Write};
+use sluice_ports::{Key, Message, PortError, Tally, Write};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How often a count is tried; each try has its own retries.
-const ATTEMPTS: u32 = 3;
+/// The pause between two tries, each of which has its own retries.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Counts the messages that were sent.
+/// Counts the messages that were sent. A counter that cannot be written holds up the send no longer than half of what a call to
+/// the table may take.
 pub(crate) async fn count(table: &DynamoTable, messages: &[Message], results: &[Result<(), PortError>]) {
     let sent = messages.iter().zip(results).filter(|(_, result)| result.is_ok());
     let writes = writes(sent.flat_map(|(message, _)| &message.tally));
     for chunk in writes.chunks(MAX_WRITES) {
-        let token = token();
-        let mut attempt = 1;
-        while let Err(error) = table.write_as(&token, chunk).await {
-            let lasting = !matches!(error.kind, ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Timeout);
-            if lasting || attempt == ATTEMPTS {
-                let missing: Vec<String> = chunk.iter().map(shown).collect();
-                tracing::error!(error.message = %error, counters.missing = missing.join(" "), "what was sent is not counted");
-                break;
-            }
-            tokio::time::sleep(PAUSE * attempt).await;
-            attempt += 1;
+        let counted = tokio::time::timeout(table.patience() / 2, write(table, chunk)).await;
+        let why = match counted {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        let missing: Vec<String> = chunk.iter().map(shown).collect();
+        tracing::error!(error.message = why, counters.missing = missing.join(" "), "what was sent is not counted");
+    }
+}
+
+/// Writes until it is done or can never be.
+async fn write(table: &DynamoTable, writes: &[Write]) -> Result<(), PortError> {
+    let token = token();
+    loop {
+        match table.write_as(&token, writes).await {
+            Err(error) if error.is_transient() => tokio::time::sleep(PAUSE).await,
+            result => return result,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Metrics: what stages count while they run, summed up for one call and written in CloudWatch's embedded metric format.
 //!
-//! A stage counts by a `tracing` event with the target [`TARGET`] and fields of [`METRICS`]; where nobody listens that costs nothing.
+//! What is counted are the fields of [`METRICS`] in the lines that stages log for each batch, so that a line and a metric never say
+//! different things; what is counted without a line is a `tracing` event of level `TRACE` with the target [`TARGET`].
 //!
 //! Source of the format: AWS documentation, "Specification: Embedded metric format".
 
@@ -12,7 +13,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// Target of events that count.
+/// Target of events that count and are no lines.
 pub const TARGET: &str = "metrics";
 /// Namespace of the metrics.
 const NAMESPACE: &str = "Sluice";
@@ -21,24 +22,24 @@ pub const OLDEST_SENT_MS: &str = "oldest_sent_ms";
 
 /// Fields that are counted, with name and unit of their metrics.
 pub const METRICS: &[(&str, &str, &str)] = &[
-    ("received", "Received", "Count"),
-    ("stored", "Stored", "Count"),
-    ("rejected", "Rejected", "Count"),
-    ("duplicates", "Duplicates", "Count"),
+    ("messages", "Messages", "Count"),
+    ("events.received", "Received", "Count"),
+    ("events.stored", "Stored", "Count"),
+    ("events.rejected", "Rejected", "Count"),
+    ("events.quarantined", "Quarantined", "Count"),
+    ("events.duplicates", "Duplicates", "Count"),
     ("bytes", "Bytes", "Bytes"),
 ];
 
 static COUNTED: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
 
-/// Listens to events that count.
+/// Adds up the fields of the events that it hears.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Counting;
 
 impl<S: Subscriber> Layer<S> for Counting {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == TARGET {
-            event.record(&mut Add);
-        }
+        event.record(&mut Add);
     }
 }
 
@@ -72,7 +73,7 @@ pub fn take(stack: &str, stage: &str, now_ms: i64) -> Option<String> {
 fn line(counted: &BTreeMap<&str, u64>, stack: &str, stage: &str, now_ms: i64) -> Option<String> {
     let mut values: Vec<(&str, &str, u64)> =
         METRICS.iter().filter_map(|(field, name, unit)| Some((*name, *unit, *counted.get(field)?))).collect();
-    if let Some(sent_ms) = counted.get(OLDEST_SENT_MS) {
+    if let Some(sent_ms) = counted.get(OLDEST_SENT_MS).filter(|sent_ms| **sent_ms != u64::MAX) {
         let now_ms = u64::try_from(now_ms).unwrap_or(0);
         values.push(("OldestAge", "Milliseconds", now_ms.saturating_sub(*sent_ms)));
     }
@@ -99,10 +100,9 @@ mod tests {
     fn what_stages_count_becomes_one_line() {
         let subscriber = tracing_subscriber::registry().with(Counting);
         tracing::subscriber::with_default(subscriber, || {
-            tracing::trace!(target: TARGET, received = 5_u64, stored = 3_usize, unknown = 9);
-            tracing::trace!(target: TARGET, stored = 1, oldest_sent_ms = 9_000_u64);
+            tracing::info!(events.received = 5_u64, events.stored = 3_usize, unknown = 9, "a line");
+            tracing::trace!(target: TARGET, events.stored = 1, oldest_sent_ms = 9_000_u64);
             tracing::trace!(target: TARGET, oldest_sent_ms = 8_000_u64);
-            tracing::trace!(stored = 100, "not for the metrics");
         });
         let line: Value = serde_json::from_str(&take("dev", "convert", 10_500).unwrap()).unwrap();
         assert_eq!((&line["Received"], &line["Stored"], &line["OldestAge"]), (&json!(5), &json!(4), &json!(2_500)));

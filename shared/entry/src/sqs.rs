@@ -2,7 +2,7 @@
 //!
 //! Source of the shapes: AWS documentation, "Using Lambda with Amazon SQS".
 
-use crate::InvokeError;
+use crate::{InvokeError, metrics};
 use serde::{Deserialize, Serialize};
 use sluice_stages::item::{Item, Outcome};
 use std::borrow::Cow;
@@ -71,6 +71,9 @@ pub struct ItemFailure {
 pub fn read(function: &'static str, event: &[u8]) -> Result<Vec<Item>, InvokeError> {
     let event: SqsEvent<'_> =
         serde_json::from_slice(event).map_err(|e| InvokeError::Event { function, reason: e.to_string() })?;
+    let sent_ms = event.records.iter().filter_map(|record| record.attributes.sent_timestamp.parse::<u64>().ok());
+    let oldest_sent_ms = sent_ms.min().unwrap_or(u64::MAX);
+    tracing::trace!(target: metrics::TARGET, messages = event.records.len(), oldest_sent_ms);
     Ok(event
         .records
         .into_iter()

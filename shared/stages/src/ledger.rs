@@ -246,10 +246,14 @@ pub async fn count_duplicate(
         header.types.iter().map(|(name, n)| sink_write(&counter(received, name), &[(sink, Fate::Duplicate, *n)])),
     );
     match table.write(writes).await {
+        Ok(()) => {
+            tracing::trace!(target: "metrics", events.duplicates = header.count);
+            Ok(())
+        }
         Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => {
             if table.get(&[marker]).await?.iter().any(Option::is_some) { Ok(()) } else { Err(e) }
         }
-        result => result,
+        Err(e) => Err(e),
     }
 }
 

@@ -212,7 +212,12 @@ impl Quarantine {
         let puts: Vec<_> = items.iter().map(|item| self.keep(object_of(&item.body, now))).collect();
         let outcomes: Vec<Outcome> = futures::stream::iter(puts).buffered(CONCURRENT_PUTS).collect().await;
         let failed = outcomes.iter().filter(|o| **o != Outcome::Done).count();
-        tracing::info!(quarantine.items = items.len(), quarantine.failed = failed, "quarantine kept");
+        tracing::info!(
+            quarantine.items = items.len(),
+            quarantine.failed = failed,
+            events.stored = items.len() - failed,
+            "quarantine kept"
+        );
         outcomes
     }
 

@@ -49,6 +49,12 @@ impl DynamoTable {
         Self { client: Client::new(connection.sdk()), table, patience: connection.bounds().operation }
     }
 
+    /// How long a write goes on meeting others before it is given back.
+    #[cfg(any(feature = "sns", feature = "sqs"))]
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
     /// Writes under a token of the caller's choice: the same writes under the same token take effect once, within the ten minutes that
     /// the service remembers it.
     pub(crate) async fn write_as(&self, token: &str, writes: &[Write]) -> Result<(), PortError> {

@@ -233,6 +233,13 @@ impl Ingest {
         }
         let outcome = self.take(request, &key, now).await;
         self.rate.charge(&key.id, (outcome.accepted + outcome.rejected + outcome.unavailable).max(1));
+        tracing::trace!(
+            target: "metrics",
+            events.received = outcome.accepted + outcome.rejected,
+            events.stored = outcome.accepted,
+            events.rejected = outcome.rejected,
+            bytes = request.body.len(),
+        );
         if self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOG_ONE_OF) {
             tracing::debug!(
                 ingest.key = key.id,

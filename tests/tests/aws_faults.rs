@@ -1,0 +1,428 @@
+//! What the AWS adapters and the functions over them do when a service throttles, fails, is slow, loses a reply or takes a part of a
+//! batch: the faults are on the way between the adapters' HTTP client and the emulator.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test reports by panic")]
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use sluice_adapters_aws::dynamodb::DynamoTable;
+use sluice_adapters_aws::s3::S3Objects;
+use sluice_adapters_aws::sns::SnsTopic;
+use sluice_adapters_aws::sqs::SqsQueue;
+use sluice_adapters_aws::{Bounds, Connection, Resource};
+use sluice_domain::time::Timestamp;
+use sluice_ports::{
+    Condition, ErrorKind, Key, Message, Objects, PortError, PutMode, Query, Queue, Receipt, Settlement, Table, Tally, Topic,
+    Write,
+};
+use sluice_stages::access::{KeySpec, Keys};
+use sluice_stages::groups::recorded_files;
+use sluice_tests::lambda::Lambda;
+use sluice_tests::ministack::Ministack;
+use sluice_tests::proxy::{Fault, Proxy};
+use sluice_tests::request::Request;
+use sluice_tests::stack::{PATIENT, Stack};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// Short, so that a service that does not answer holds up no test for long.
+const BOUNDS: Bounds = Bounds { attempt: Duration::from_millis(700), operation: Duration::from_secs(8) };
+/// Longer than an attempt.
+const SLOW: Duration = Duration::from_millis(1_500);
+/// What must never be seen.
+const SECRETS: [&str; 2] = ["test-secret-key", "very-secret-token"];
+
+struct World {
+    stack: Stack,
+    proxy: Proxy,
+    /// By the proxy.
+    connection: Connection,
+    /// Past the proxy.
+    direct: Connection,
+}
+
+impl World {
+    async fn new() -> Option<Self> {
+        let account = Ministack::shared().unwrap()?.account();
+        let stack = Stack::make(account).await.unwrap();
+        let proxy = Proxy::start(&stack.account.url).unwrap();
+        let connection = stack.account.connection_by(&proxy.url, BOUNDS);
+        let direct = stack.account.connection(PATIENT);
+        Some(Self { stack, proxy, connection, direct })
+    }
+
+    fn table(&self, connection: &Connection) -> DynamoTable {
+        DynamoTable::new(connection, Resource::new("table", &self.stack.table, "SLUICE_TABLE"))
+    }
+
+    fn objects(&self, connection: &Connection) -> S3Objects {
+        S3Objects::new(connection, Resource::new("bucket", &self.stack.bucket, "SLUICE_BUCKET"))
+    }
+
+    fn topic(&self) -> SnsTopic {
+        let topic = Resource::new("topic", &self.stack.topic, "SLUICE_TOPIC");
+        SnsTopic::new(&self.connection, topic, self.table(&self.connection))
+    }
+
+    fn queue(&self, connection: &Connection, name: &str) -> SqsQueue {
+        let queue = Resource::new("queue", &self.stack.queues[name], "SLUICE_QUEUES");
+        SqsQueue::new(connection, queue, self.table(connection))
+    }
+
+    /// Bodies of all that waits in a queue, which are taken out.
+    async fn take(&self, name: &str) -> Vec<String> {
+        let (queue, mut bodies) = (self.queue(&self.direct, name), Vec::new());
+        loop {
+            let received = queue.receive(10, Duration::ZERO).await.unwrap();
+            if received.is_empty() {
+                bodies.sort();
+                return bodies;
+            }
+            let done = received.iter().map(|d| (d.receipt.clone(), Settlement::Delete)).collect();
+            queue.settle(done).await.into_iter().for_each(Result::unwrap);
+            bodies.extend(received.into_iter().map(|delivery| delivery.body));
+        }
+    }
+
+    async fn counter(&self, sort: &str) -> Value {
+        let rows = self.table(&self.direct).get(&[Key::new("counter", sort)]).await.unwrap();
+        rows.into_iter().next().flatten().map(|row| row.value).unwrap_or_default()
+    }
+
+    async fn sum(&self, field: &str) -> i64 {
+        let rows = self.table(&self.direct).query(Query::prefix("counter", "", 1_000)).await.unwrap();
+        rows.iter().filter_map(|row| row.value[field].as_i64()).sum()
+    }
+
+    async fn rows(&self, lake_table: &str) -> u64 {
+        let files = recorded_files(&self.table(&self.direct), lake_table).await.unwrap();
+        files.iter().map(|file| file.rows).sum()
+    }
+
+    /// The environment of a function whose services are behind the proxy.
+    fn environment(&self) -> Vec<(String, String)> {
+        let mut environment = self.stack.environment();
+        environment.push(("AWS_ENDPOINT_URL".into(), self.proxy.url.clone()));
+        environment.push(("AWS_SESSION_TOKEN".into(), "very-secret-token".into()));
+        environment
+    }
+
+    fn start(&self, verb: &str) -> Lambda {
+        Lambda::start(verb, &self.environment()).unwrap()
+    }
+
+    async fn key(&self) -> String {
+        let spec = KeySpec { max_age_days: None, ..KeySpec::write(["*"]) };
+        let keys = Keys::new(Arc::new(self.table(&self.direct)));
+        keys.create(spec, None, Timestamp::from_system(SystemTime::now())).await.unwrap().0
+    }
+}
+
+fn sample(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events").join(name).with_extension("json");
+    std::fs::read_to_string(&path).unwrap()
+}
+
+/// What each service says when it throttles.
+fn throttled(operation: &str) -> Fault {
+    match operation {
+        "PUT" => Fault::Answer(503, "<Error><Code>SlowDown</Code><Message>Slow down</Message></Error>".into()),
+        "PublishBatch" => Fault::Answer(
+            400,
+            "<ErrorResponse><Error><Type>Sender</Type><Code>Throttling</Code><Message>Slow down</Message></Error></ErrorResponse>"
+                .into(),
+        ),
+        _ => Fault::Answer(400, r#"{"__type":"com.amazonaws#ThrottlingException","message":"Slow down"}"#.into()),
+    }
+}
+
+fn faults(operation: &str) -> [Fault; 6] {
+    let broken = match operation {
+        "PUT" | "PublishBatch" => "<Error><Code>InternalError</Code></Error>",
+        _ => r#"{"__type":"InternalServerError"}"#,
+    };
+    [
+        Fault::Answer(500, broken.into()),
+        Fault::Answer(503, String::new()),
+        throttled(operation),
+        Fault::Lost,
+        Fault::ReplyLost,
+        Fault::Slow(SLOW),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_to_the_table_takes_effect_once_whatever_happens_on_the_way() {
+    let Some(world) = World::new().await else { return };
+    let table = world.table(&world.connection);
+    let add = || Write::Add { key: Key::new("faults", "sum"), deltas: vec![("n".into(), 1)], expires_at: None };
+    for (at, fault) in faults("TransactWriteItems").into_iter().enumerate() {
+        world.proxy.fail("TransactWriteItems", 1, fault.clone());
+        let key = Key::new("faults", format!("{at}"));
+        let put = Write::Put { key, value: json!({}), condition: Condition::Absent, expires_at: None };
+        table.write(vec![put, add()]).await.unwrap_or_else(|e| panic!("{fault:?}: {e}"));
+        let sum = world.table(&world.direct).get(&[Key::new("faults", "sum")]).await.unwrap();
+        assert_eq!(sum[0].as_ref().unwrap().value, json!({"n": at + 1}), "{fault:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conditional_put_knows_its_own_object_when_the_reply_was_lost() {
+    let Some(world) = World::new().await else { return };
+    let objects = world.objects(&world.connection);
+    for (at, fault) in faults("PUT").into_iter().enumerate() {
+        world.proxy.fail("PUT", 1, fault.clone());
+        let (key, body) = (format!("faults/{at}"), Bytes::from(format!("body {at}")));
+        let put = objects.put(&key, body.clone(), PutMode::IfAbsent).await;
+        put.unwrap_or_else(|e| panic!("{fault:?}: {e}"));
+        assert_eq!(world.objects(&world.direct).get(&key, None).await.unwrap(), body, "{fault:?}");
+        let other = objects.put(&key, Bytes::from_static(b"other"), PutMode::IfAbsent).await;
+        assert_eq!(other.unwrap_err().kind, ErrorKind::Conflict, "another's object is a conflict");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_published_arrives_and_is_counted_once() {
+    let Some(world) = World::new().await else { return };
+    let topic = world.topic();
+    for operation in ["PublishBatch", "TransactWriteItems"] {
+        for (at, fault) in faults(operation).into_iter().enumerate() {
+            world.proxy.fail(operation, 1, fault.clone());
+            let body = format!("{operation} {at}");
+            let tally = vec![Tally { counter: body.clone(), field: "accepted".into(), by: 3 }];
+            let message = Message { body: body.clone(), tally, ..Message::default() };
+            topic.publish(vec![message]).await.pop().unwrap().unwrap_or_else(|e| panic!("{fault:?}: {e}"));
+            let mut arrived = world.take("ConvertQueue").await;
+            arrived.dedup();
+            assert_eq!(arrived, [body.as_str()], "at least once: {fault:?}");
+            assert_eq!(world.counter(&body).await, json!({"accepted": 3}), "{fault:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_that_stays_has_its_kind_and_names_the_setting() {
+    let Some(world) = World::new().await else { return };
+    let (table, objects, topic) = (world.table(&world.connection), world.objects(&world.connection), world.topic());
+    let kinds = [
+        ErrorKind::Timeout,
+        ErrorKind::Unavailable,
+        ErrorKind::Throttled,
+        ErrorKind::Timeout,
+        ErrorKind::Timeout,
+        ErrorKind::Timeout,
+    ];
+    let same = |error: &PortError, kind, setting: &str, fault: &Fault| {
+        assert_eq!(error.kind, kind, "{fault:?}: {error}");
+        assert!(error.detail.contains(&format!("(setting `{setting}`)")), "{fault:?}: {error}");
+        assert!(SECRETS.iter().all(|secret| !format!("{error:?}").contains(secret)), "{error:?}");
+    };
+    for (fault, kind) in faults("GET").into_iter().zip(kinds) {
+        world.proxy.script({
+            let fault = fault.clone();
+            move |_| fault.clone()
+        });
+        if fault != throttled("GET") {
+            let error = objects.get("faults/x", None).await.unwrap_err();
+            same(&error, kind, "SLUICE_BUCKET", &fault);
+            let error = topic.publish(vec![Message { body: "x".into(), ..Message::default() }]).await.pop().unwrap();
+            same(&error.unwrap_err(), kind, "SLUICE_TOPIC", &fault);
+        }
+        let error = table.query(Query::prefix("faults", "", 9)).await.unwrap_err();
+        same(&error, kind, "SLUICE_TABLE", &fault);
+        let error = world.queue(&world.connection, "ConvertQueue").receive(1, Duration::ZERO).await.unwrap_err();
+        same(&error, kind, "SLUICE_QUEUES", &fault);
+    }
+    let nobody = world.stack.account.connection_by("http://127.0.0.1:1", BOUNDS);
+    let error = world.table(&nobody).query(Query::prefix("faults", "", 9)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "nobody listens: {error}");
+}
+
+/// Takes the second entry out of a batch of SQS, and says in the reply that it failed.
+fn without_second_json(request: &mut Request) {
+    let mut body: Value = serde_json::from_slice(&request.body).unwrap();
+    body["Entries"].as_array_mut().unwrap().remove(1);
+    request.body = body.to_string().into_bytes();
+}
+
+fn second_failed_json(reply: String) -> String {
+    let mut reply: Value = serde_json::from_str(&reply).unwrap();
+    reply["Failed"] = json!([{"Id": "1", "Code": "InternalError", "SenderFault": false}]);
+    reply.to_string()
+}
+
+/// The same for SNS, in its own form.
+fn without_second_form(request: &mut Request) {
+    let body = String::from_utf8(request.body.clone()).unwrap();
+    let kept = body.split('&').filter(|pair| !pair.starts_with("PublishBatchRequestEntries.member.2."));
+    request.body = kept.collect::<Vec<_>>().join("&").into_bytes();
+}
+
+fn second_failed_form(reply: String) -> String {
+    let failed = "<Failed><member><Id>1</Id><Code>InternalError</Code><SenderFault>false</SenderFault></member></Failed>";
+    let bare = reply.replace("<Failed/>", "").replace("<Failed />", "").replace("<Failed></Failed>", "");
+    bare.replace("</PublishBatchResult>", &format!("{failed}</PublishBatchResult>"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_failed_part_of_a_batch_is_sent_again() {
+    let Some(world) = World::new().await else { return };
+    let message = |body: &str| Message { body: body.to_owned(), ..Message::default() };
+    world.proxy.fail("SendMessageBatch", 1, Fault::Part(without_second_json, second_failed_json));
+    let queue = world.queue(&world.connection, "ConvertQueue");
+    let sent = queue.send(vec![message("1"), message("2"), message("3")]).await;
+    assert!(sent.iter().all(Result::is_ok), "{sent:?}");
+    assert_eq!(world.take("ConvertQueue").await, ["1", "2", "3"], "none is lost and none comes twice");
+    assert_eq!(world.proxy.count("SendMessageBatch"), 2);
+
+    world.proxy.fail("PublishBatch", 1, Fault::Part(without_second_form, second_failed_form));
+    let tally = vec![Tally { counter: "part".into(), field: "accepted".into(), by: 1 }];
+    let counted = |body: &str| Message { tally: tally.clone(), ..message(body) };
+    let sent = world.topic().publish(vec![counted("1"), counted("2")]).await;
+    assert!(sent.iter().all(Result::is_ok), "{sent:?}");
+    assert_eq!(world.take("ConvertQueue").await, ["1", "2"], "none is lost and none comes twice");
+    assert_eq!(world.counter("part").await, json!({"accepted": 2}));
+
+    queue.send(vec![message("1"), message("2"), message("3")]).await.into_iter().for_each(Result::unwrap);
+    let received = queue.receive(10, Duration::ZERO).await.unwrap();
+    world.proxy.fail("DeleteMessageBatch", 1, Fault::Part(without_second_json, second_failed_json));
+    let done: Vec<(Receipt, Settlement)> = received.iter().map(|d| (d.receipt.clone(), Settlement::Delete)).collect();
+    let settled = queue.settle(done).await;
+    assert!(settled.iter().all(Result::is_ok), "{settled:?}");
+    let depth = queue.depth().await.unwrap();
+    assert_eq!((depth.visible, depth.in_flight), (0, 0), "all are deleted");
+}
+
+fn acknowledges_all() -> Result<Value, Value> {
+    Ok(json!({"batchItemFailures": []}))
+}
+
+/// The reply that gives all messages of a delivery back.
+fn gives_all_back(delivery: &str) -> Result<Value, Value> {
+    let delivery: Value = serde_json::from_str(delivery).unwrap();
+    let ids = delivery["Records"].as_array().unwrap().iter().map(|record| json!({"itemIdentifier": record["messageId"]}));
+    Ok(json!({"batchItemFailures": ids.collect::<Vec<_>>()}))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn convert_acknowledges_nothing_before_it_is_stored_and_stores_it_once() {
+    let Some(world) = World::new().await else { return };
+    let delivery = sample("convert/two-messages");
+    let mut convert = world.start("convert");
+    for (operation, fault) in [
+        ("PUT", Fault::Answer(503, String::new())),
+        ("PUT", Fault::Answer(403, "<Error><Code>AccessDenied</Code><Message>not you</Message></Error>".into())),
+        ("TransactWriteItems", throttled("TransactWriteItems")),
+        ("TransactWriteItems", Fault::Answer(500, r#"{"__type":"InternalServerError"}"#.into())),
+    ] {
+        world.proxy.fail(operation, usize::MAX, fault.clone());
+        let said = convert.call(&delivery).unwrap();
+        assert_eq!(said, gives_all_back(&delivery), "{operation} {fault:?}: {}", convert.log());
+        assert_eq!(world.rows("game_start").await, 0, "nothing is stored: {operation} {fault:?}");
+    }
+    // Every reply that says that something was written is lost once.
+    let mut seen = 0;
+    world.proxy.script(move |call| {
+        let writes = ["PUT", "TransactWriteItems"].contains(&call.operation.as_str());
+        seen += usize::from(writes);
+        if writes && seen % 2 == 1 { Fault::ReplyLost } else { Fault::None }
+    });
+    let mut said = convert.call(&delivery).unwrap();
+    if said != acknowledges_all() {
+        // A group that was given up above is still leased: given back, and taken when the lease is over.
+        world.proxy.script(|_| Fault::None);
+        for _ in 0..60 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            said = convert.call(&delivery).unwrap();
+            if said == acknowledges_all() {
+                break;
+            }
+        }
+    }
+    assert_eq!(said, acknowledges_all(), "{}", convert.log());
+    assert_eq!(convert.call(&delivery).unwrap(), acknowledges_all());
+    let sent: Value = serde_json::from_str(&delivery).unwrap();
+    let events = |kind: &str| {
+        let bodies = sent["Records"].as_array().unwrap().iter().map(|r| r["body"].as_str().unwrap());
+        bodies.map(|b| serde_json::from_str::<Value>(b).unwrap()["types"][kind].as_u64().unwrap_or(0)).sum::<u64>()
+    };
+    assert_eq!(world.rows("game_start").await, events("game.start"), "stored once");
+    assert_eq!(world.rows("game_result").await, events("game.result"), "stored once");
+    assert!(SECRETS.iter().all(|secret| !convert.log().contains(secret)));
+    assert!(convert.log().contains("(setting `SLUICE_BUCKET`): no right to do this (AccessDenied"), "{}", convert.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ingest_accepts_only_what_the_topic_has_and_what_it_accepts_is_counted_once() {
+    let Some(world) = World::new().await else { return };
+    let key = world.key().await;
+    let request = sample("ingest/one-event").replace("sample-write-key", &key);
+    let mut ingest = world.start("ingest");
+    let mut ask = || ingest.call(&request).unwrap().unwrap();
+    for fault in [Fault::Answer(503, String::new()), throttled("PublishBatch"), Fault::Lost] {
+        world.proxy.fail("PublishBatch", usize::MAX, fault.clone());
+        let reply = ask();
+        assert!([429, 503].contains(&reply["statusCode"].as_u64().unwrap()), "{fault:?}: {reply}");
+        assert_eq!(world.sum("accepted").await, 0, "{fault:?}");
+    }
+    assert_eq!(world.take("ConvertQueue").await.len(), 0);
+    world.proxy.fail("PublishBatch", 1, Fault::ReplyLost);
+    assert_eq!(ask()["statusCode"], 202);
+    world.proxy.fail("TransactWriteItems", 1, Fault::ReplyLost);
+    assert_eq!(ask()["statusCode"], 202);
+    assert_eq!(world.sum("accepted").await, 2, "each accepted request is counted once, however often a call was sent");
+    let mut arrived = world.take("ConvertQueue").await;
+    arrived.dedup();
+    assert_eq!(arrived.len(), 2, "and is there");
+    // Counting is not what a client waits for.
+    world.proxy.fail("TransactWriteItems", usize::MAX, Fault::Answer(503, String::new()));
+    assert_eq!(ask()["statusCode"], 202);
+    let log = ingest.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("what was sent is not counted")).collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    assert!(lines[0].contains("accepted+1") && lines[0].contains("SLUICE_TABLE"), "what is missing is said: {log}");
+    assert!(SECRETS.iter().chain([&key.as_str()]).all(|secret| !log.contains(secret)), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_or_denied_is_one_line_that_names_the_setting() {
+    let Some(world) = World::new().await else { return };
+    let with = |variable: &str, value: &str| {
+        let mut environment = world.environment();
+        environment.push((variable.to_owned(), value.to_owned()));
+        environment
+    };
+    let named = |log: &str, expected: &str| {
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(expected)).collect();
+        assert_eq!(lines.len(), 1, "`{expected}` in one line of: {log}");
+        assert!(SECRETS.iter().all(|secret| !log.contains(secret)), "{log}");
+    };
+    let (code, log) = Lambda::start("convert", &with("SLUICE_BUCKET", "no-such-bucket")).unwrap().ended().unwrap();
+    assert_eq!(code, Some(1));
+    named(&log, "bucket `no-such-bucket` (setting `SLUICE_BUCKET`) is not there");
+
+    let key = world.key().await;
+    let request = sample("ingest/one-event").replace("sample-write-key", &key);
+    let mut ingest = Lambda::start("ingest", &with("SLUICE_TABLE", "no-such-table")).unwrap();
+    assert_eq!(ingest.call(&request).unwrap().unwrap()["statusCode"], 503);
+    named(&ingest.log(), "table `no-such-table` (setting `SLUICE_TABLE`) is not there");
+
+    let gone = format!("{}-gone", world.stack.topic);
+    let mut ingest = Lambda::start("ingest", &with("SLUICE_TOPIC", &gone)).unwrap();
+    assert_eq!(ingest.call(&request).unwrap().unwrap()["statusCode"], 503);
+    named(&ingest.log(), &format!("topic `{gone}` (setting `SLUICE_TOPIC`) is not there"));
+
+    let gone = format!("{}-gone", world.stack.queues["QuarantineQueue"]);
+    let mut convert = Lambda::start("convert", &with("SLUICE_QUARANTINE_QUEUE", &gone)).unwrap();
+    let bad = sample("convert/one-bad");
+    let said = convert.call(&bad).unwrap().unwrap();
+    assert_eq!(said["batchItemFailures"].as_array().unwrap().len(), 1, "the bad one is kept back: {said}");
+    named(&convert.log(), &format!("queue `{gone}` (setting `SLUICE_QUARANTINE_QUEUE`) is not there"));
+
+    let denied = r#"{"__type":"com.amazonaws#AccessDeniedException","message":"not authorized to perform: dynamodb:GetItem"}"#;
+    world.proxy.fail("BatchGetItem", usize::MAX, Fault::Answer(400, denied.into()));
+    let mut ingest = world.start("ingest");
+    assert_eq!(ingest.call(&request).unwrap().unwrap()["statusCode"], 503);
+    named(&ingest.log(), "(setting `SLUICE_TABLE`): no right to do this (AccessDeniedException: not authorized to perform");
+}
