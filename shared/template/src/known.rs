@@ -110,7 +110,7 @@ pub(crate) const IGNORED_PROPERTIES: &[(&str, &[&str])] = &[
     ("AWS::Lambda::Permission", &["SourceAccount", "SourceArn"]),
     // The setting's own check is stricter.
     ("Parameter", &["AllowedPattern", "ConstraintDescription"]),
-    ("ScheduleV2", &["Description", "FlexibleTimeWindow", "RetryPolicy"]),
+    ("ScheduleV2", &["Description", "FlexibleTimeWindow", "Name", "RetryPolicy"]),
 ];
 
 /// Attributes that `Fn::GetAtt` may ask for, by resource type. All of them are the logical id on one machine.

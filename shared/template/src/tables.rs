@@ -108,7 +108,7 @@ fn table(text: &mut String, id: &str, schema: &Schema) -> Result<(), TablesError
         let _ = writeln!(text, "          {line}");
     }
     let folders: String = partitions.iter().map(|(key, _)| format!("/{key}=${{!{key}}}")).collect();
-    let _ = writeln!(text, "          storage.location.template: !Sub ${{Lake}}/{name}/data{folders}");
+    let _ = writeln!(text, "          storage.location.template: !Sub ${{Lake}}/{name}/data{folders}/");
     text.push_str("        PartitionKeys:\n");
     for (key, comment) in partitions {
         let _ = writeln!(text, "          - {{ Name: {key}, Type: string, Comment: {} }}", quoted(comment));
@@ -250,7 +250,7 @@ mod tests {
     fn partitions_are_projected_as_the_folders_are_made() {
         let text = template(&own("hour", "")).unwrap();
         assert!(
-            text.contains("storage.location.template: !Sub ${Lake}/a_b_c/data/dt=${!dt}/hour=${!hour}\n"),
+            text.contains("storage.location.template: !Sub ${Lake}/a_b_c/data/dt=${!dt}/hour=${!hour}/\n"),
             "{text}"
         );
         assert!(text.contains("projection.hour.digits: \"2\"\n"), "{text}");
