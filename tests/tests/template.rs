@@ -634,6 +634,20 @@ fn the_tables_for_athena_follow_from_the_schemas() {
 }
 
 #[test]
+fn sam_and_cfn_lint_have_nothing_to_say() {
+    let runs: [(&str, &[&str]); 2] = [
+        ("sam", &["validate", "--lint", "--template", "template.yaml"]),
+        ("cfn-lint", &["template.yaml", "infra/tables.yaml"]),
+    ];
+    for (name, arguments) in runs {
+        let Some(mut tool) = sluice_tests::tool(name).unwrap() else { return };
+        let output = tool.args(arguments).current_dir(root()).env("AWS_DEFAULT_REGION", "us-east-1").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {said}");
+    }
+}
+
+#[test]
 fn without_search_nothing_of_it_is_left() {
     let with = |search: &str| {
         let values = BTreeMap::from([("Search".to_owned(), search.to_owned())]);

@@ -151,7 +151,8 @@ fn alarms_say_what_they_watch_and_whom_they_tell() {
     let (metric, topics) = ("ApproximateAgeOfOldestMessage".to_owned(), vec!["Events".to_owned()]);
     let alarm = Alarm { metric, subject: "WorkQueue".to_owned(), topics };
     assert_eq!(topology.alarms, BTreeMap::from([("WorkAlarm".to_owned(), alarm)]));
-    let with = edited("      Dimensions: [{ Name: QueueName", "      Dimensions: [{ Name: A, Value: b }, { Name: QueueName");
+    let with =
+        edited("      Dimensions: [{ Name: QueueName", "      Dimensions: [{ Name: A, Value: b }, { Name: QueueName");
     let error = Topology::parse(&with).unwrap_err().to_string();
     assert_eq!(error, "Resources.WorkAlarm.Properties.Dimensions: one dimension is needed here");
     says(
@@ -334,7 +335,11 @@ fn an_unknown_thing_names_its_place_at_every_level() {
         "Resources.Integration.Properties.PayloadFormatVersion: unknown value `1.0`",
     );
     says("Protocol: sqs", "Protocol: http", "Resources.WorkSubscription.Properties.Protocol: unknown value `http`");
-    says("Name: QueueName", "Name: TopicName", "Resources.WorkAlarm.Properties.Dimensions[0].Name: unknown value `TopicName`");
+    says(
+        "Name: QueueName",
+        "Name: TopicName",
+        "Resources.WorkAlarm.Properties.Dimensions[0].Name: unknown value `TopicName`",
+    );
     says("AWS/SQS", "AWS/Lambda", "Resources.WorkAlarm.Properties.Namespace: unknown value `AWS/Lambda`");
     says(
         "FilterPolicyScope: MessageAttributes",
