@@ -10,7 +10,8 @@ use crate::client::Client;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sluice_domain::demo;
-use sluice_domain::message::{self, Entry, Shared};
+use sluice_domain::event::Shared;
+use sluice_domain::message::{self, Entry};
 use sluice_domain::time::{DAY_US, Timestamp};
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -194,6 +195,7 @@ struct S3Prices {
 struct CloudwatchPrices {
     per_gb_of_logs: f64,
     per_alarm_month: f64,
+    per_metric_month: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -234,6 +236,7 @@ struct Work {
     lake_ratio: f64,
     log_bytes_per_call: f64,
     alarms: f64,
+    metrics: f64,
     secrets: f64,
     search_instances: f64,
     search_volume_gb: f64,
@@ -401,6 +404,8 @@ impl Bill {
         );
         let per_day = work.alarms * prices.cloudwatch.per_alarm_month / DAYS_PER_MONTH;
         lines.add(Part::Standing, "CloudWatch", "alarms", work.alarms, per_day);
+        let per_day = work.metrics * prices.cloudwatch.per_metric_month / DAYS_PER_MONTH;
+        lines.add(Part::Standing, "CloudWatch", "metrics", work.metrics, per_day);
         let per_day = work.secrets * prices.secrets_manager.per_secret_month / DAYS_PER_MONTH;
         lines.add(Part::Standing, "Secrets Manager", "secrets", work.secrets, per_day);
 
