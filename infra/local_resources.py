@@ -1,4 +1,4 @@
-"""Makes what infra/local-env.json names in the emulator at AWS_ENDPOINT_URL, where it is not there yet.
+"""Makes what infra/local-env.json names in the emulator at AWS_ENDPOINT_URL, or at the address that it names, where it is not there yet.
 
 `sam local invoke` and `make invoke` run one function alone; this gives it a table, a bucket, a topic and a queue to work on.
 """

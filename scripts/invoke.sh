@@ -37,7 +37,8 @@ python infra/local_resources.py
 while IFS= read -r line; do export "${line?}"; done < <(python - "$function" <<'PYTHON'
 import json, sys
 for name, value in json.load(open("infra/local-env.json"))[sys.argv[1].capitalize() + "Function"].items():
-    print(f"{name}={value}")
+    if name.startswith("SLUICE_"):
+        print(f"{name}={value}")
 PYTHON
 )
 cargo build --locked --package "$function"

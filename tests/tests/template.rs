@@ -699,7 +699,8 @@ fn the_names_for_an_emulator_are_variables_of_their_functions() {
     assert_eq!(names.keys().collect::<Vec<_>>(), topology.functions.keys().collect::<Vec<_>>());
     for (function, variables) in names {
         let filled_in = |name: &str| SETTINGS.iter().any(|s| s.world == World::Aws && s.environment_variable() == name);
-        let expected = topology.functions[&function].environment.keys().filter(|name| filled_in(name));
+        let of_template = topology.functions[&function].environment.keys().map(String::as_str);
+        let expected = std::iter::once("AWS_ENDPOINT_URL").chain(of_template.filter(|name| filled_in(name)));
         assert_eq!(variables.keys().collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{function}");
     }
 }
