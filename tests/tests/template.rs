@@ -660,7 +660,7 @@ fn without_search_nothing_of_it_is_left() {
     );
     let api = &none.functions["ApiFunction"].environment;
     assert!(!api["SLUICE_QUEUES"].contains("Index"), "{}", api["SLUICE_QUEUES"]);
-    assert_eq!(api["SLUICE_SEARCH_ENDPOINT"], "");
+    assert_eq!((api["SLUICE_SEARCH_DOMAIN"].as_str(), api["SLUICE_SEARCH_ENDPOINT"].as_str()), ("", ""));
     holds(what_can_fail_has_an_alarm(&none));
     holds(each_queue_has_one_consumer(&none));
     for search in ["domain", "endpoint"] {

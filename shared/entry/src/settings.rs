@@ -96,7 +96,10 @@ pub const SETTINGS: &[Setting] = &[
         World::Both,
         "The project's time zone (IANA name): times without an offset are read in it.",
     ),
-    resource("admin_key_secret", "ARN of the Secrets Manager secret with the stack's first admin key."),
+    resource(
+        "admin_key_secret",
+        "ARN of the Secrets Manager secret that holds the first admin key, which `api` makes at its first start.",
+    ),
     resource("athena_database", "Name of the Glue database whose tables `/v1/sql` reads."),
     resource(
         "athena_workgroup",
@@ -109,10 +112,16 @@ pub const SETTINGS: &[Setting] = &[
         "All queues for `/v1/queues` and `/v1/status`: `Name=URL`, comma-separated, with the names of the template.",
     ),
     setting(
+        "search_domain",
+        "",
+        World::Aws,
+        "Name of a managed OpenSearch domain whose endpoint is looked up; instead of `SLUICE_SEARCH_ENDPOINT`.",
+    ),
+    setting(
         "search_endpoint",
         "",
         World::Aws,
-        "URL of OpenSearch. Empty: there is no search; `index` does not start, and `/v1/search` answers 503.",
+        "URL of OpenSearch. Without it and without a domain there is no search: `index` does not start, `/v1/search` answers 503.",
     ),
     setting(
         "search_secret",
