@@ -40,7 +40,8 @@ fn allowed(package: &str) -> Option<&'static [&'static str]> {
         "sluice-domain" | "sluice-ports" => &[],
         "sluice-stages" => &["sluice-domain", "sluice-ports"],
         "sluice-columnar" | "sluice-template" => &["sluice-domain"],
-        "sluice-adapters-embedded" | "sluice-testkit" => &["sluice-ports"],
+        "sluice-adapters-opensearch" | "sluice-statement" | "sluice-testkit" => &["sluice-ports"],
+        "sluice-adapters-aws" | "sluice-adapters-embedded" => &["sluice-ports", "sluice-statement"],
         "sluice-entry" => &["sluice-domain", "sluice-ports", "sluice-stages"],
         "sluice-wiring" => &[
             "sluice-adapters-embedded",
@@ -51,10 +52,19 @@ fn allowed(package: &str) -> Option<&'static [&'static str]> {
             "sluice-stages",
             "sluice-template",
         ],
+        "sluice-wiring-aws" => &[
+            "sluice-adapters-aws",
+            "sluice-adapters-opensearch",
+            "sluice-columnar",
+            "sluice-domain",
+            "sluice-entry",
+            "sluice-ports",
+            "sluice-stages",
+        ],
         "sluice" => {
             &["sluice-domain", "sluice-entry", "sluice-ports", "sluice-stages", "sluice-template", "sluice-wiring"]
         }
-        p if FUNCTIONS.contains(&p) => &["sluice-wiring"],
+        p if FUNCTIONS.contains(&p) => &["sluice-wiring-aws"],
         "sluice-tests" | "sluice-bench" => return None,
         _ => &[],
     })

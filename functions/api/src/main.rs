@@ -1,5 +1,5 @@
 //! The Lambda function `api`.
 
-fn main() -> anyhow::Result<()> {
-    sluice_wiring::lambda("api")
+fn main() -> std::process::ExitCode {
+    sluice_wiring_aws::api::run()
 }

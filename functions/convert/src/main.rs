@@ -1,5 +1,5 @@
 //! The Lambda function `convert`.
 
-fn main() -> anyhow::Result<()> {
-    sluice_wiring::lambda("convert")
+fn main() -> std::process::ExitCode {
+    sluice_wiring_aws::convert::run()
 }

@@ -1,5 +1,5 @@
 //! The Lambda function `detect`.
 
-fn main() -> anyhow::Result<()> {
-    sluice_wiring::lambda("detect")
+fn main() -> std::process::ExitCode {
+    sluice_wiring_aws::detect::run()
 }

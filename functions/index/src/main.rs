@@ -1,5 +1,5 @@
 //! The Lambda function `index`.
 
-fn main() -> anyhow::Result<()> {
-    sluice_wiring::lambda("index")
+fn main() -> std::process::ExitCode {
+    sluice_wiring_aws::index::run()
 }

@@ -1,5 +1,5 @@
 //! The Lambda function `ingest`.
 
-fn main() -> anyhow::Result<()> {
-    sluice_wiring::lambda("ingest")
+fn main() -> std::process::ExitCode {
+    sluice_wiring_aws::ingest::run()
 }

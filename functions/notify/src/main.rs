@@ -1,5 +1,5 @@
 //! The Lambda function `notify`.
 
-fn main() -> anyhow::Result<()> {
-    sluice_wiring::lambda("notify")
+fn main() -> std::process::ExitCode {
+    sluice_wiring_aws::notify::run()
 }

@@ -1,5 +1,5 @@
 //! The Lambda function `quarantine`.
 
-fn main() -> anyhow::Result<()> {
-    sluice_wiring::lambda("quarantine")
+fn main() -> std::process::ExitCode {
+    sluice_wiring_aws::quarantine::run()
 }

@@ -5,11 +5,12 @@ use async_trait::async_trait;
 use chrono::Utc;
 use lettre::message::{Mailbox, MultiPart};
 use sha2::{Digest, Sha256};
-use sluice_ports::{Email, ErrorKind, Mail, PortError};
+use sluice_ports::{Email, ErrorKind, Mail, PortError, SEND_TIMEOUT};
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Hexadecimal digits of the hash in a file name: 80 bits, so that two mails do not meet.
 const HASH_DIGITS: usize = 20;
@@ -60,12 +61,22 @@ impl Mail for OutboxMail {
         let bytes = render(&email)?;
         let name = self.name(&email);
         let folder = self.folder.clone();
-        blocking("mail.send", move || {
+        let write = blocking("mail.send", move || {
             let path = folder.root().join(&name);
             folder.write(&path, &bytes, Taken::Replace).map_err(|error| failed("mail.send", &name, error))
-        })
-        .await
+        });
+        within(SEND_TIMEOUT, "mail.send", write).await
     }
+}
+
+/// The outcome of a call, or [`ErrorKind::Timeout`] where there is none after this long; the call may still have its effect then.
+async fn within<T>(
+    limit: Duration,
+    operation: &'static str,
+    call: impl Future<Output = Result<T, PortError>>,
+) -> Result<T, PortError> {
+    let late = |_| Err(PortError::new(ErrorKind::Timeout, operation, format!("no answer after {limit:?}")));
+    tokio::time::timeout(limit, call).await.unwrap_or_else(late)
 }
 
 /// The mail as RFC 5322 text with a text part and an HTML part.
@@ -135,6 +146,13 @@ mod tests {
         reopened.send(email("2@x", "other")).await.unwrap();
         reopened.send(Email { to: "other@sluice.example".into(), ..email("1@x", "first") }).await.unwrap();
         assert_eq!(files(dir.path()).len(), 3, "another mail, or another reader, has a file of its own");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_send_without_an_answer_ends_in_time() {
+        let begun = tokio::time::Instant::now();
+        let error = within(SEND_TIMEOUT, "mail.send", std::future::pending::<Result<(), _>>()).await.unwrap_err();
+        assert_eq!((error.kind, begun.elapsed()), (ErrorKind::Timeout, SEND_TIMEOUT));
     }
 
     #[test]

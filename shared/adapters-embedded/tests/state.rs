@@ -49,6 +49,7 @@ async fn topic_queues_and_console_keep_the_contract() {
         filtered: state.queue("Filtered").unwrap(),
         dead_letters: state.queue("DeadLetters").unwrap(),
         console: Some(state.console()),
+        looks_count: false,
         table: Some(state.table()),
         advance: Box::new(move |by| clock.advance(by)),
     };

@@ -1,23 +1,40 @@
 //! The loop of a Lambda: takes events from the runtime API, hands them to the function, answers.
 
-use crate::{Function, telemetry};
+use crate::{Function, metrics, telemetry};
 use anyhow::anyhow;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 use sluice_domain::time::Timestamp;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+use tracing::Instrument as _;
 
-/// Serves until the environment is shut down. A call that fails is reported as failed, with what failed and not with the event.
-pub async fn serve(function: Arc<dyn Function>) -> anyhow::Result<()> {
+/// What is left of a call's time when it is given up, so that there is time to say so: an environment that Lambda ends itself says nothing.
+const RESERVE: Duration = Duration::from_millis(500);
+
+/// Serves the stage `verb` of a stack until the environment is shut down. A call that fails is reported as failed, with what failed and
+/// not with the event. Every log line of a call has its request id and, where there is one, its X-Ray trace id.
+pub async fn serve(verb: &'static str, stack: &str, function: Arc<dyn Function>) -> anyhow::Result<()> {
     let handler = |event: LambdaEvent<Box<RawValue>>| {
-        let function = function.clone();
+        let (function, stack) = (function.clone(), stack.to_owned());
+        let context = event.context;
+        let trace_id = context.xray_trace_id.as_deref().unwrap_or_default();
+        let span = tracing::info_span!("call", function = verb, request.id = %context.request_id, trace.id = trace_id);
+        let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(RESERVE);
         async move {
-            let reply =
-                function.invoke(event.payload.get().as_bytes(), Timestamp::from_system(SystemTime::now())).await;
+            let now = Timestamp::from_system(SystemTime::now());
+            let called = tokio::time::timeout(left, function.invoke(event.payload.get().as_bytes(), now)).await;
+            if let Some(line) = metrics::take(&stack, verb, Timestamp::from_system(SystemTime::now()).micros() / 1_000) {
+                println!("{line}");
+            }
+            let Ok(reply) = called else {
+                tracing::error!("the call was given up: its time is over");
+                return Err(lambda_runtime::Error::from(format!("`{verb}` did not finish in its time")));
+            };
             let reply = reply.inspect_err(|e| tracing::error!(error = %telemetry::chain(e), "the call failed"))?;
-            Ok::<_, lambda_runtime::Error>(RawValue::from_string(String::from_utf8(reply)?)?)
+            Ok(RawValue::from_string(String::from_utf8(reply)?)?)
         }
+        .instrument(span)
     };
     lambda_runtime::run(service_fn(handler)).await.map_err(|e| anyhow!("the Lambda runtime ended: {e}"))
 }

@@ -7,6 +7,7 @@ pub mod functions;
 pub mod gateway;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+pub mod metrics;
 pub mod schemas;
 pub mod settings;
 pub mod sqs;

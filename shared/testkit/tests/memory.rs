@@ -58,6 +58,7 @@ async fn memory_topic_and_queues_keep_the_contract() {
         filtered,
         dead_letters,
         console: Some(Arc::new(console)),
+        looks_count: false,
         table: Some(table),
         advance: Box::new(move |by| clock.advance(by)),
     };

@@ -1,7 +1,7 @@
 //! Opens the embedded adapters as the template wires them, and builds the functions over them.
 //!
-//! This crate does not know who calls the functions: the one-machine runtime does, and the Lambda binaries do until they have AWS behind
-//! their ports. It does not know HTTP, the command line or the layout of the data folder beyond what the adapters put there.
+//! This crate does not know who calls the functions. It does not know HTTP, the command line or the layout of the data folder beyond what
+//! the adapters put there.
 
 mod lake;
 
@@ -186,24 +186,5 @@ fn state_config(topology: &Topology, off: &[String], settings: &Settings) -> any
         subscriptions,
         max_backlog_bytes: settings.number("max_backlog_bytes")?,
         ..Default::default()
-    })
-}
-
-/// Runs one function as a Lambda over the embedded adapters in the folder `SLUICE_DATA`. Without that variable it does not start: events
-/// must never end in a folder that goes away with the environment because nobody said where they belong.
-#[cfg(feature = "lambda")]
-pub fn lambda(verb: &str) -> anyhow::Result<()> {
-    let settings = Settings::from_layers([Settings::environment()])?;
-    sluice_entry::telemetry::start(settings.text("log_level")?, sluice_entry::telemetry::LogFormat::Json);
-    let data = std::env::var_os("SLUICE_DATA")
-        .context("`SLUICE_DATA` is missing: the folder whose queue, table and lake this function works on")?;
-    std::fs::create_dir_all(&data)?;
-    let topology = Topology::parse(TEMPLATE).context("the template cannot be used")?;
-    let registry = Arc::new(sluice_entry::schemas::registry(&[])?);
-    let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(async {
-        let wiring = Wiring::open(Path::new(&data), &topology, registry, &settings).await?;
-        let function = wiring.functions.get(verb).with_context(|| format!("there is no stage `{verb}`"))?;
-        sluice_entry::lambda::serve(function.clone()).await
     })
 }

@@ -4,7 +4,6 @@
 //! only by case; then the exact spelling decides.
 
 mod rows;
-mod statement;
 mod table;
 mod watch;
 
@@ -26,7 +25,7 @@ use datafusion::sql::parser::Statement;
 use futures::StreamExt;
 use serde_json::Value;
 use sluice_ports::{ErrorKind, PortError, Sql, SqlLimits, SqlResult};
-use statement::Spellings;
+use sluice_statement::Spellings;
 use std::any::Any;
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -165,8 +164,8 @@ impl Sql for EmbeddedSql {
         let watched = wanted.clone();
         let work = async move {
             // The parser recurses as well, so it runs where the stack is deep.
-            let statement = statement::read(&text, &parameters, &spellings)?;
-            run(state, statement, limits, &watched).await
+            let statement = sluice_statement::read(&text, &parameters, &spellings)?;
+            run(state, Statement::Statement(Box::new(statement)), limits, &watched).await
         };
         let mut task = Aborting { task: self.handle()?.spawn(work), wanted };
         let mut result = match tokio::time::timeout(limits.timeout, &mut task.task).await {

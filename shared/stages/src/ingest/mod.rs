@@ -14,22 +14,22 @@
 //! | 429 | the key's rate, or the topic asks for fewer calls; with `Retry-After` |
 //! | 503 | the topic did not take the events; with `Retry-After`. Also when the disk is full: 507 belongs to WebDAV, and clients repeat a 503 |
 //!
-//! Body: `{"accepted", "rejected", "kept", "batch": [ids], "errors": [{"index", "pointer", "code", "reason"}]}`, at most
-//! [`MAX_SHOWN_ERRORS`] errors; beside it `"error": {"code", "message"}` where nothing was accepted. A body that is refused as a whole
-//! counts as one rejected event. `kept` says how many rejected events are in quarantine: not those that the key may not write, not those
+//! Body: `{"accepted", "rejected", "unavailable", "kept", "batch": [ids], "errors": [{"index", "pointer", "code", "reason"}]}`, at most
+//! [`MAX_SHOWN_ERRORS`] errors; beside it `"error": {"code", "message"}` where nothing was accepted. The first three numbers add up to the
+//! events that were sent; `unavailable` ones are good and not published this time: the same request again publishes them, and what it has
+//! in common with this one is stored once. A body that is refused as a whole counts as one rejected event. `kept` says how many rejected events are in quarantine: not those that the key may not write, not those
 //! beyond the hourly allowance of the key (they are counted only), and none of a request answered with 429 or 503, which is to be sent
 //! again.
 
 mod form;
-mod limits;
 
 use crate::access::{self, KeyRecord, Keys, Scope};
 use crate::http::{Request, Response};
 use crate::ledger;
+use crate::limits::{Allowance, Rate};
 use crate::quarantine::{self, Quarantined};
 use chrono_tz::Tz;
 use form::{Form, Refusal, refusal};
-use limits::{Allowance, Rate};
 use serde_json::{Map, Value as Json, json};
 use sluice_domain::event::{Acceptance, Clock, Event, RESERVED_AREAS, Shared};
 use sluice_domain::identity;
@@ -124,21 +124,6 @@ pub struct IngestSettings {
     pub quarantine_per_key_hour: u32,
 }
 
-impl Default for IngestSettings {
-    /// UTC, truncated addresses, 4.5 MB on the wire (what API Gateway leaves of 6 MB of base64), 16 MiB unpacked, 10,000 events, 1,000
-    /// kept rejections.
-    fn default() -> Self {
-        Self {
-            zone: Tz::UTC,
-            client_ip: ClientIp::Truncated,
-            max_body_bytes: 4_500_000,
-            max_decompressed_bytes: 16 * 1024 * 1024,
-            max_events_per_request: 10_000,
-            quarantine_per_key_hour: 1_000,
-        }
-    }
-}
-
 /// The stage.
 pub struct Ingest {
     ports: IngestPorts,
@@ -197,6 +182,8 @@ struct Part {
 struct Outcome {
     accepted: usize,
     rejected: usize,
+    /// Good, and not published.
+    unavailable: usize,
     kept: usize,
     batches: Vec<String>,
     errors: Vec<Json>,
@@ -235,7 +222,7 @@ impl Ingest {
     async fn events(&self, request: &Request, now: Timestamp) -> Response {
         let key = match access::authorize(request, &self.ports.keys, Scope::Write, now).await {
             Ok(key) => key,
-            Err(reply) => return with_cors(reply, request),
+            Err(denial) => return with_cors(denial.reply, request),
         };
         if !key.may_be_used_from(request.header("origin")) {
             return Response::error(403, "forbidden_origin", "the key may not be used from this origin");
@@ -245,13 +232,14 @@ impl Ingest {
             return with_cors(reply.with_header("retry-after", after_s.to_string()), request);
         }
         let outcome = self.take(request, &key, now).await;
-        self.rate.charge(&key.id, (outcome.accepted + outcome.rejected).max(1));
+        self.rate.charge(&key.id, (outcome.accepted + outcome.rejected + outcome.unavailable).max(1));
         if self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOG_ONE_OF) {
             tracing::debug!(
                 ingest.key = key.id,
                 ingest.bytes = request.body.len(),
                 ingest.accepted = outcome.accepted,
                 ingest.rejected = outcome.rejected,
+                ingest.unavailable = outcome.unavailable,
                 ingest.kept = outcome.kept,
                 "one request of {LOG_ONE_OF}"
             );
@@ -369,27 +357,25 @@ impl Ingest {
                 }
             }
         }
-        outcome.rejected = judged.rejections.len() + unpublished.len();
-        match failure {
-            Some(error) if outcome.accepted == 0 => {
-                log_failure(&error, "events cannot be published");
-                let (status, code, default_s) = match error.kind {
-                    ErrorKind::Throttled => (429, "throttled", 1),
-                    ErrorKind::Full => (503, "full", 30),
-                    _ => (503, "unavailable", 2),
-                };
+        outcome.rejected = judged.rejections.len();
+        outcome.unavailable = unpublished.len();
+        if let Some(error) = &failure {
+            log_failure(error, "events cannot be published");
+            let (status, code, default_s) = match error.kind {
+                ErrorKind::Throttled => (429, "throttled", 1),
+                ErrorKind::Full => (503, "full", 30),
+                _ => (503, "unavailable", 2),
+            };
+            outcome.retry_after_s = Some(error.retry_after.map_or(default_s, |d| d.as_secs().max(1)));
+            if outcome.accepted == 0 {
                 outcome.refused = Some(refusal(status, code, "the events are not stored; send the request again"));
-                outcome.retry_after_s = Some(error.retry_after.map_or(default_s, |d| d.as_secs().max(1)));
             }
-            failure => {
-                if let Some(error) = failure {
-                    log_failure(&error, "some events cannot be published");
-                }
-                if outcome.accepted == 0 {
-                    outcome.refused = Some(why_nothing(&judged.rejections));
-                }
-                outcome.kept = self.keep(&judged.rejections, key, now).await;
-            }
+        } else if outcome.accepted == 0 {
+            outcome.refused = Some(why_nothing(&judged.rejections));
+        }
+        // A request of which nothing was taken comes again, and its rejected events with it.
+        if failure.is_none() || outcome.accepted > 0 {
+            outcome.kept = self.keep(&judged.rejections, key, now).await;
         }
         judged.rejections.extend(unpublished);
         judged.rejections.sort_by_key(|r| r.index);
@@ -714,6 +700,7 @@ impl Outcome {
         }
         body.insert("accepted".into(), self.accepted.into());
         body.insert("rejected".into(), self.rejected.into());
+        body.insert("unavailable".into(), self.unavailable.into());
         body.insert("kept".into(), self.kept.into());
         if !self.batches.is_empty() {
             body.insert("batch".into(), self.batches.into());

@@ -13,11 +13,23 @@ const EVENT: &str = r#"{"type":"object","x-type":"event","properties":{"data":{"
 const RESULT: &str = r#"{"type":"object","x-type":"game.result","required":["play_id"],"properties":{
     "play_id":{"type":"string","maxLength":64,"x-column-id":101},
     "total":{"type":"integer","minimum":0,"x-column-id":102},
-    "rate":{"type":"number","maximum":100,"x-column-id":103},
+    "rate":{"type":"number","maximum":100,"x-percent-of":["hit","total"],"x-column-id":103},
+    "hit":{"type":"integer","minimum":0,"x-max-field":"total","x-column-id":105},
     "fine":{"type":"string","x-decimal":[9,2],"x-column-id":104}}}"#;
 
 fn now() -> Timestamp {
     Timestamp::parse_rfc3339("2026-11-21T10:00:00Z").unwrap()
+}
+
+fn settings() -> IngestSettings {
+    IngestSettings {
+        zone: Tz::UTC,
+        client_ip: ClientIp::Truncated,
+        max_body_bytes: 4_500_000,
+        max_decompressed_bytes: 16 * 1024 * 1024,
+        max_events_per_request: 10_000,
+        quarantine_per_key_hour: 1_000,
+    }
 }
 
 /// The stage over memory ports, with one key for the sources `game` and `shop`.
@@ -32,7 +44,7 @@ struct Rig {
 
 impl Rig {
     async fn new() -> Self {
-        Self::with(IngestSettings::default(), KeySpec::write(["game", "shop"])).await
+        Self::with(settings(), KeySpec::write(["game", "shop"])).await
     }
 
     async fn with(settings: IngestSettings, spec: KeySpec) -> Self {
@@ -476,7 +488,7 @@ async fn keys_decide_before_anything_is_read() {
 
 #[tokio::test]
 async fn a_key_gives_its_only_source_to_events_that_name_none() {
-    let rig = Rig::with(IngestSettings::default(), KeySpec::write(["shop"])).await;
+    let rig = Rig::with(settings(), KeySpec::write(["shop"])).await;
     assert_eq!(rig.post("", r#"{"type":"a.b"}"#).await.0, 202);
     assert_eq!(rig.published()[0]["source"], "shop");
 }
@@ -484,13 +496,13 @@ async fn a_key_gives_its_only_source_to_events_that_name_none() {
 #[tokio::test]
 async fn a_key_writes_only_its_types_and_an_admin_key_any_source_but_no_reserved_area() {
     let spec = KeySpec { types: vec!["a.b".into()], ..KeySpec::write(["shop"]) };
-    let rig = Rig::with(IngestSettings::default(), spec).await;
+    let rig = Rig::with(settings(), spec).await;
     let (status, reply) = rig.post("", r#"[{"type":"a.b"},{"type":"a.c"}]"#).await;
     assert_eq!(
         (status, &reply["errors"][0]["code"], &reply["errors"][0]["index"]),
         (202, &json!("forbidden_type"), &json!(1))
     );
-    let rig = Rig::with(IngestSettings::default(), KeySpec::admin()).await;
+    let rig = Rig::with(settings(), KeySpec::admin()).await;
     assert_eq!(rig.post("", r#"{"source":"any","type":"a.b"}"#).await.0, 202);
     assert_eq!(rig.post("", r#"{"source":"any","type":"alert.resolved"}"#).await.0, 403);
 }
@@ -520,7 +532,7 @@ async fn impossible_clocks_are_replaced_and_counted_and_imports_keep_theirs() {
         (&json!("2026-11-21T10:00:00.000000Z"), &json!("2015-05-17T10:05:03Z"))
     );
     assert_eq!(rig.count("a.b", "clock_replaced"), 1);
-    let rig = Rig::with(IngestSettings::default(), KeySpec { max_age_days: None, ..KeySpec::write(["game"]) }).await;
+    let rig = Rig::with(settings(), KeySpec { max_age_days: None, ..KeySpec::write(["game"]) }).await;
     assert_eq!(rig.post("", old).await.0, 202);
     assert_eq!(rig.published()[0]["time"], "2015-05-17T10:05:03.000000Z");
     assert_eq!(rig.count("a.b", "clock_replaced"), 0);
@@ -528,7 +540,7 @@ async fn impossible_clocks_are_replaced_and_counted_and_imports_keep_theirs() {
 
 #[tokio::test]
 async fn ten_thousand_hours_in_one_request_are_all_accepted() {
-    let rig = Rig::with(IngestSettings::default(), KeySpec { max_age_days: None, ..KeySpec::write(["game"]) }).await;
+    let rig = Rig::with(settings(), KeySpec { max_age_days: None, ..KeySpec::write(["game"]) }).await;
     let events: Vec<String> = (0..10_000)
         .map(|n| {
             format!(
@@ -627,8 +639,8 @@ async fn a_topic_that_takes_nothing_slows_the_sender_and_keeps_nothing() {
         rig.topic.script("topic.publish", [Fault::Before(kind)]);
         let (reply, answer) = rig.send(&rig.request("", body.clone())).await;
         assert_eq!(
-            (reply.status, &answer["accepted"], &answer["rejected"], &answer["kept"]),
-            (status, &json!(0), &json!(2), &json!(0))
+            (reply.status, &answer["accepted"], &answer["rejected"], &answer["unavailable"], &answer["kept"]),
+            (status, &json!(0), &json!(1), &json!(1), &json!(0))
         );
         assert!(reply.headers["retry-after"].parse::<u64>().unwrap() >= 1);
         assert_eq!(
@@ -664,10 +676,14 @@ async fn parts_that_fail_are_named_by_index_and_the_others_stay_accepted() {
     let events: Vec<String> = (0..400)
         .map(|n| format!(r#"{{"id":"{n}","source":"game","type":"a.b","data":"{}"}}"#, "x".repeat(1_000)))
         .collect();
-    let (status, reply) = rig.post("", format!("[{}]", events.join(","))).await;
+    let (answer, reply) = rig.send(&rig.request("", format!("[{}]", events.join(",")))).await;
     let stored = rig.ids();
     let lost = 400 - stored.len();
-    assert_eq!((status, &reply["accepted"], &reply["rejected"]), (202, &json!(stored.len()), &json!(lost)));
+    assert_eq!((answer.status, answer.headers["retry-after"].as_str()), (202, "1"));
+    assert_eq!(
+        (&reply["accepted"], &reply["rejected"], &reply["unavailable"]),
+        (&json!(stored.len()), &json!(0), &json!(lost))
+    );
     assert!(lost > 100 && reply["errors"].as_array().unwrap().len() == MAX_SHOWN_ERRORS);
     let first = reply["errors"][0]["index"].as_u64().unwrap();
     assert_eq!(reply["errors"][0]["code"], "unavailable");
@@ -690,7 +706,7 @@ async fn a_quarantine_that_is_down_is_not_claimed_to_have_kept() {
 
 #[tokio::test]
 async fn rejections_beyond_the_hourly_allowance_are_counted_only() {
-    let settings = IngestSettings { quarantine_per_key_hour: 5, ..IngestSettings::default() };
+    let settings = IngestSettings { quarantine_per_key_hour: 5, ..settings() };
     let rig = Rig::with(settings, KeySpec::write(["game"])).await;
     let bad = r#"{"source":"game","type":"game.result"}"#;
     let (status, reply) = rig.post("", format!("[{bad},{bad},{bad},{bad}]")).await;
@@ -708,7 +724,7 @@ async fn rejections_beyond_the_hourly_allowance_are_counted_only() {
 #[tokio::test]
 async fn a_key_with_a_rate_is_slowed() {
     let spec = KeySpec { rate_per_s: Some(2), ..KeySpec::write(["game"]) };
-    let rig = Rig::with(IngestSettings::default(), spec).await;
+    let rig = Rig::with(settings(), spec).await;
     let body = format!("[{}]", vec![result("a"); 20].join(","));
     let request = rig.request("", body);
     assert_eq!(rig.ingest.handle(&request, now()).await.status, 202);
@@ -723,7 +739,7 @@ async fn a_key_with_a_rate_is_slowed() {
 #[tokio::test]
 async fn pages_of_other_origins_are_refused_where_a_key_names_its_own() {
     let spec = KeySpec { origins: vec!["https://shop.example/".into()], ..KeySpec::write(["game"]) };
-    let rig = Rig::with(IngestSettings::default(), spec).await;
+    let rig = Rig::with(settings(), spec).await;
     for (origin, status) in [(Some("https://shop.example"), 202), (Some("https://evil.example"), 403), (None, 403)] {
         let mut request = rig.request("text/plain", result("a"));
         if let Some(origin) = origin {
@@ -920,7 +936,7 @@ async fn speed_of_requests_of_100_events() {
     let rig = Rig::new().await;
     let ports = IngestPorts { topic: Arc::new(Nowhere), quarantine: rig.quarantine.clone(), keys: rig.keys.clone() };
     let registry = Arc::new(Registry::load([("event.json", EVENT), ("result.json", RESULT)]).unwrap());
-    let ingest = Ingest::new(ports, registry, IngestSettings::default());
+    let ingest = Ingest::new(ports, registry, settings());
     for (name, with_id) in [("with ids", true), ("without ids", false)] {
         let requests: Vec<Request> = (0..50)
             .map(|r| {
@@ -976,4 +992,22 @@ fn sample(n: usize, with_id: bool) -> String {
         n % 9,
         n * 37 % 90_000,
     )
+}
+
+#[tokio::test]
+async fn fields_that_depend_on_each_other_are_checked_and_computed() {
+    let rig = Rig::new().await;
+    let data = |data: &str| format!(r#"{{"source":"game","type":"game.result","data":{data}}}"#);
+    let body = [
+        data(r#"{"play_id":"p","total":50,"hit":51}"#),
+        data(r#"{"play_id":"p","total":50,"hit":49,"rate":100}"#),
+        data(r#"{"play_id":"p","total":0,"hit":0}"#),
+    ];
+    let (status, reply) = rig.post("application/x-ndjson", body.join("\n")).await;
+    assert_eq!((status, &reply["accepted"], &reply["rejected"]), (202, &json!(2), &json!(1)));
+    assert_eq!((&reply["errors"][0]["index"], &reply["errors"][0]["pointer"]), (&json!(0), &json!("/data/hit")));
+    let published = rig.published();
+    assert_eq!((&published[0]["data"]["rate"], &published[0]["extra"]["original_rate"]), (&json!(98.0), &json!(100)));
+    assert_eq!((&published[1]["data"]["rate"], &published[1]["extra"]), (&json!(0.0), &Json::Null));
+    assert_eq!(rig.kept().len(), 1);
 }

@@ -28,7 +28,8 @@ async fn a_select_answers_columns_and_rows(sql: &dyn Sql) {
     let names: Vec<&str> = result.columns.iter().map(|column| column.name.as_str()).collect();
     assert_eq!(names, ["n", "t", "b", "nothing", "d"]);
     let types: Vec<&str> = result.columns.iter().map(|column| column.data_type.as_str()).collect();
-    assert_eq!(types, ["bigint", "varchar", "boolean", "varchar", "double"]);
+    assert!(matches!(types[0], "bigint" | "integer"), "{types:?}");
+    assert_eq!(types[1..], ["varchar", "boolean", "varchar", "double"]);
     assert_eq!(result.rows, [vec![json!(1), json!("ä"), json!(true), json!(null), json!(0.5)]]);
     assert!(!result.truncated);
     let with = query(sql, "WITH t AS (SELECT 1 AS n) SELECT n FROM t WHERE n > 1", &[]).await;

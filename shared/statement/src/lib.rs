@@ -1,17 +1,18 @@
-//! What may be asked: one statement that only reads. The text is taken apart into tokens first; parameters are bound there, so that no
-//! value is ever read as SQL, and the size of what the planner must recurse into is known before it starts.
+//! What may be asked of the lake: one statement that only reads. The text is taken apart into tokens first; parameters are bound there, so
+//! that no value is ever read as SQL, and the size of what a planner must recurse into is known before it starts.
+//!
+//! Both SQL adapters ask here, so that what is allowed is the same in both worlds. This crate knows neither tables nor engines.
 
-use datafusion::sql::parser::{ExplainStatement, Statement as DfStatement};
-use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::parser::Parser;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use serde_json::Value;
 use sluice_ports::{ErrorKind, PortError};
+use sqlparser::ast::{Query, SetExpr, Statement};
+use sqlparser::dialect::GenericDialect;
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::{Token, Tokenizer};
 use std::collections::HashMap;
 
-use super::QUERY;
+const QUERY: &str = "sql.query";
 
 /// Longest statement.
 const STATEMENT_BYTES: usize = 64 * 1_024;
@@ -67,11 +68,11 @@ const DENIED: &[&str] = &[
 
 /// How names are written in the tables, by their lower-case form.
 #[derive(Debug, Default)]
-pub(super) struct Spellings(HashMap<String, Vec<String>>);
+pub struct Spellings(HashMap<String, Vec<String>>);
 
 impl Spellings {
     /// Adds a name of a table or a column.
-    pub(super) fn add(&mut self, name: &str) {
+    pub fn add(&mut self, name: &str) {
         let spellings = self.0.entry(name.to_lowercase()).or_default();
         if !spellings.iter().any(|known| known == name) {
             spellings.push(name.to_owned());
@@ -92,8 +93,8 @@ impl Spellings {
     }
 }
 
-/// Reads a statement and binds its parameters.
-pub(super) fn read(text: &str, parameters: &[Value], spellings: &Spellings) -> Result<DfStatement, PortError> {
+/// Reads a statement and binds its parameters, as literals in their places.
+pub fn read(text: &str, parameters: &[Value], spellings: &Spellings) -> Result<Statement, PortError> {
     if text.len() > STATEMENT_BYTES {
         return Err(fail(
             ErrorKind::TooLarge,
@@ -117,7 +118,7 @@ pub(super) fn read(text: &str, parameters: &[Value], spellings: &Spellings) -> R
     for token in tokens {
         operators += usize::from(nests(&token));
         match token {
-            Token::Placeholder(name) => bind(&name, parameters, &mut bound)?,
+            Token::Placeholder(name) => bound.extend(literal(&name, parameters)?),
             Token::Word(mut word) if word.quote_style.is_none() => {
                 if let Some(name) = spellings.meant_by(&word.value)
                     && (word.keyword == Keyword::NoKeyword || word.value == name)
@@ -146,24 +147,17 @@ pub(super) fn read(text: &str, parameters: &[Value], spellings: &Spellings) -> R
     }
 }
 
-fn allow(statement: Statement) -> Result<DfStatement, PortError> {
-    match statement {
-        Statement::Query(query) => {
-            reads(&query)?;
-            Ok(DfStatement::Statement(Box::new(Statement::Query(query))))
-        }
-        Statement::Explain { analyze, verbose, statement, .. } => {
-            let inner = allow(*statement)?;
-            if !matches!(&inner, DfStatement::Statement(inner) if matches!(**inner, Statement::Query(_))) {
-                return Err(denied("EXPLAIN takes a SELECT".to_owned()));
-            }
-            Ok(DfStatement::Explain(ExplainStatement { analyze, verbose, format: None, statement: Box::new(inner) }))
-        }
-        statement @ (Statement::ExplainTable { .. } | Statement::ShowTables { .. } | Statement::ShowColumns { .. }) => {
-            Ok(DfStatement::Statement(Box::new(statement)))
-        }
-        _ => Err(denied("this statement is not allowed; a statement may only read, with SELECT".to_owned())),
+fn allow(statement: Statement) -> Result<Statement, PortError> {
+    match &statement {
+        Statement::Query(query) => reads(query)?,
+        Statement::Explain { statement: inner, .. } => match inner.as_ref() {
+            Statement::Query(query) => reads(query)?,
+            _ => return Err(denied("EXPLAIN takes a SELECT".to_owned())),
+        },
+        Statement::ExplainTable { .. } | Statement::ShowTables { .. } | Statement::ShowColumns { .. } => {}
+        _ => return Err(denied("this statement is not allowed; a statement may only read, with SELECT".to_owned())),
     }
+    Ok(statement)
 }
 
 /// Refuses what a query may hide: other statements in its place, `SELECT … INTO`, a SELECT of nothing.
@@ -190,8 +184,8 @@ fn reads_body(body: &SetExpr) -> Result<(), PortError> {
     }
 }
 
-/// Puts a parameter in the place of `$n`, as one literal.
-fn bind(name: &str, parameters: &[Value], tokens: &mut Vec<Token>) -> Result<(), PortError> {
+/// The parameter `$n` as one literal.
+fn literal(name: &str, parameters: &[Value]) -> Result<Vec<Token>, PortError> {
     let number = name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok()).filter(|number| *number > 0);
     let Some(number) = number else {
         return Err(invalid(format!("`{name}` is no parameter; they are called `$1`, `$2` and so on")));
@@ -199,21 +193,18 @@ fn bind(name: &str, parameters: &[Value], tokens: &mut Vec<Token>) -> Result<(),
     let Some(value) = parameters.get(number - 1) else {
         return Err(invalid(format!("the parameter `${number}` is not given; there are {}", parameters.len())));
     };
-    match value {
-        Value::Null => tokens.push(Token::make_keyword("NULL")),
-        Value::Bool(true) => tokens.push(Token::make_keyword("TRUE")),
-        Value::Bool(false) => tokens.push(Token::make_keyword("FALSE")),
-        Value::String(text) => tokens.push(Token::SingleQuotedString(text.clone())),
+    Ok(match value {
+        Value::Null => vec![Token::make_keyword("NULL")],
+        Value::Bool(true) => vec![Token::make_keyword("TRUE")],
+        Value::Bool(false) => vec![Token::make_keyword("FALSE")],
+        Value::String(text) => vec![Token::SingleQuotedString(text.clone())],
         Value::Number(number) => {
             let text = number.to_string();
             match text.strip_prefix('-') {
-                Some(magnitude) => tokens.extend([
-                    Token::LParen,
-                    Token::Minus,
-                    Token::Number(magnitude.to_owned(), false),
-                    Token::RParen,
-                ]),
-                None => tokens.push(Token::Number(text, false)),
+                Some(magnitude) => {
+                    vec![Token::LParen, Token::Minus, Token::Number(magnitude.to_owned(), false), Token::RParen]
+                }
+                None => vec![Token::Number(text, false)],
             }
         }
         Value::Array(_) | Value::Object(_) => {
@@ -221,8 +212,7 @@ fn bind(name: &str, parameters: &[Value], tokens: &mut Vec<Token>) -> Result<(),
                 "the parameter `${number}` is a list or an object; it takes text, a number, a boolean or null"
             )));
         }
-    }
-    Ok(())
+    })
 }
 
 /// Whether a token may make the statement's tree one level deeper.

@@ -1,0 +1,309 @@
+//! The table in DynamoDB.
+//!
+//! The table has the string keys `pk` and `sk`. An item's value lies in the map `v`, its version in the number `n`, its expiry (for TTL,
+//! never part of a condition) in `expires_at`. Every write is a transaction with a client token: the service takes the same token once,
+//! so a call that is sent again because its reply was lost neither adds twice nor takes its own effect for somebody else's.
+
+mod item;
+mod write;
+
+use crate::failure::{failed, refused};
+use crate::{Connection, Resource};
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, KeysAndAttributes, TransactWriteItem};
+use item::{Attributes, PARTITION, SORT};
+use sluice_ports::{ErrorKind, Item, Key, PortError, Query, Table, Write};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant};
+use write::AddTo;
+#[cfg(any(feature = "sns", feature = "sqs"))]
+pub(crate) use write::MAX_WRITES;
+
+const GET: &str = "table.get";
+const WRITE: &str = "table.write";
+const QUERY: &str = "table.query";
+
+/// Most keys in one read.
+const READ_KEYS: usize = 100;
+/// First and longest pause after a transaction that met another one on the same item, and after a read that was cut short.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(640);
+/// How often a transaction is built anew at once: items come and go rarely.
+const REBUILDS: u32 = 3;
+
+/// A table.
+#[derive(Debug, Clone)]
+pub struct DynamoTable {
+    client: Client,
+    table: Resource,
+    /// How long a write goes on meeting others before it is given back.
+    patience: Duration,
+}
+
+impl DynamoTable {
+    /// The table of this name.
+    pub fn new(connection: &Connection, table: Resource) -> Self {
+        Self { client: Client::new(connection.sdk()), table, patience: connection.bounds().operation }
+    }
+
+    /// Writes under a token of the caller's choice: the same writes under the same token take effect once, within the ten minutes that
+    /// the service remembers it.
+    pub(crate) async fn write_as(&self, token: &str, writes: &[Write]) -> Result<(), PortError> {
+        write::check(writes)?;
+        // Adding to an item that is there and making a new one are two conditions; which one holds is found out.
+        let mut new: HashSet<usize> = HashSet::new();
+        let mut pause = Pause::new(self.patience);
+        let mut round: u32 = 0;
+        loop {
+            let items = self.items(writes, &new)?;
+            if items.is_empty() {
+                return Ok(());
+            }
+            // Another content needs another token.
+            let call = self.client.transact_write_items().client_request_token(format!("{token}{round}"));
+            let Err(error) = call.set_transact_items(Some(items)).send().await else { return Ok(()) };
+            let reasons = match &error {
+                SdkError::ServiceError(service) => match service.err() {
+                    TransactWriteItemsError::TransactionCanceledException(cancelled) => cancelled.cancellation_reasons(),
+                    _ => return Err(failed(WRITE, &self.table, error)),
+                },
+                _ => return Err(failed(WRITE, &self.table, error)),
+            };
+            match self.verdict(writes, &new, reasons).await? {
+                Verdict::Rebuild(other) => {
+                    new = other;
+                    round += 1;
+                    if round <= REBUILDS {
+                        continue;
+                    }
+                }
+                Verdict::Contested => {}
+                Verdict::Failed(error) => return Err(error),
+            }
+            if !pause.wait().await {
+                let detail = format!("{}: other writes to the same items did not let this one through", self.table);
+                return Err(PortError::new(ErrorKind::Throttled, WRITE, detail));
+            }
+        }
+    }
+
+    fn items(&self, writes: &[Write], new: &HashSet<usize>) -> Result<Vec<TransactWriteItem>, PortError> {
+        let mut items = Vec::with_capacity(writes.len());
+        for (at, write) in writes.iter().enumerate() {
+            let to = if new.contains(&at) { AddTo::New } else { AddTo::Existing };
+            let item = write::item(&self.table.name, write, to);
+            items.extend(item.map_err(|why| PortError::new(ErrorKind::Invalid, WRITE, why.to_string()))?);
+        }
+        Ok(items)
+    }
+
+    /// What to do about a transaction that was cancelled.
+    async fn verdict(
+        &self,
+        writes: &[Write],
+        new: &HashSet<usize>,
+        reasons: &[CancellationReason],
+    ) -> Result<Verdict, PortError> {
+        // Checks of nothing are not sent, so reasons stand for the others, in order.
+        let sent: Vec<usize> = (0..writes.len()).filter(|at| !write::is_nothing(&writes[*at])).collect();
+        let (mut unmet, mut contested, mut other) = (Vec::new(), false, None);
+        for (at, reason) in sent.into_iter().zip(reasons) {
+            match reason.code().unwrap_or("None") {
+                "None" => {}
+                "ConditionalCheckFailed" => match &writes[at] {
+                    Write::Add { .. } => unmet.push(at),
+                    write => {
+                        let key = write::key(write);
+                        let detail = format!("`{}`/`{}` does not meet its condition", key.partition, key.sort);
+                        return Ok(Verdict::Failed(PortError::new(ErrorKind::Conflict, WRITE, detail)));
+                    }
+                },
+                "TransactionConflict" => contested = true,
+                code => other = Some(refused(WRITE, &self.table, Some(code), reason.message(), 400)),
+            }
+        }
+        if let Some(error) = other {
+            return Ok(Verdict::Failed(error));
+        }
+        if unmet.is_empty() {
+            let nothing_said = || refused(WRITE, &self.table, Some("TransactionCanceledException"), None, 400);
+            return Ok(if contested { Verdict::Contested } else { Verdict::Failed(nothing_said()) });
+        }
+        let keys: Vec<Key> = unmet.iter().map(|at| write::key(&writes[*at]).clone()).collect();
+        let found = self.get(&keys).await?;
+        let mut other = new.clone();
+        for (at, item) in unmet.into_iter().zip(found) {
+            match item {
+                None => _ = other.insert(at),
+                Some(item) => {
+                    if let Some(error) = write::cannot_add(&writes[at], &item) {
+                        return Ok(Verdict::Failed(error));
+                    }
+                    other.remove(&at);
+                }
+            }
+        }
+        // Where nothing changed, the item came or went in between.
+        Ok(if other == *new { Verdict::Contested } else { Verdict::Rebuild(other) })
+    }
+
+    async fn get_page(&self, keys: &[&Key]) -> Result<Vec<Item>, PortError> {
+        let fail = |detail: String| PortError::new(ErrorKind::Invalid, GET, detail);
+        let wanted = KeysAndAttributes::builder().consistent_read(true);
+        let wanted = wanted.set_keys(Some(keys.iter().map(|key| item::key(key)).collect()));
+        let mut asked = HashMap::from([(self.table.name.clone(), wanted.build().map_err(|e| fail(e.to_string()))?)]);
+        let mut pause = Pause::new(self.patience);
+        let mut items = Vec::with_capacity(keys.len());
+        loop {
+            let page = self.client.batch_get_item().set_request_items(Some(asked)).send().await;
+            let page = page.map_err(|error| failed(GET, &self.table, error))?;
+            for found in page.responses.into_iter().flat_map(HashMap::into_values).flatten() {
+                items.push(self.read(GET, found)?);
+            }
+            match page.unprocessed_keys {
+                Some(rest) if !rest.is_empty() => asked = rest,
+                _ => return Ok(items),
+            }
+            if !pause.wait().await {
+                return Err(refused(GET, &self.table, Some("ThrottlingException"), None, 400));
+            }
+        }
+    }
+
+    fn read(&self, operation: &'static str, found: Attributes) -> Result<Item, PortError> {
+        item::decode(found)
+            .map_err(|why| PortError::new(ErrorKind::Corrupt, operation, format!("{}: {why}", self.table)))
+    }
+}
+
+enum Verdict {
+    /// The same writes again, with these additions to items that are not there.
+    Rebuild(HashSet<usize>),
+    /// The same again.
+    Contested,
+    Failed(PortError),
+}
+
+/// Pauses that grow, until patience is over.
+struct Pause {
+    until: Instant,
+    next: Duration,
+}
+
+impl Pause {
+    fn new(patience: Duration) -> Self {
+        Self { until: Instant::now() + patience, next: FIRST_PAUSE }
+    }
+
+    /// Waits a random part of the next pause; `false` when patience is over.
+    async fn wait(&mut self) -> bool {
+        if Instant::now() + self.next > self.until {
+            return false;
+        }
+        let part = f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX);
+        tokio::time::sleep(self.next.mul_f64(part)).await;
+        self.next = (self.next * 2).min(LONGEST_PAUSE);
+        true
+    }
+}
+
+/// A token that nobody else has.
+pub(crate) fn token() -> String {
+    let random = [getrandom::u64().unwrap_or_default(), getrandom::u64().unwrap_or_default()];
+    format!("{:016x}{:016x}", random[0], random[1])
+}
+
+#[async_trait]
+impl Table for DynamoTable {
+    async fn get(&self, keys: &[Key]) -> Result<Vec<Option<Item>>, PortError> {
+        for key in keys {
+            write::check_key(GET, key)?;
+        }
+        let distinct: Vec<&Key> = keys.iter().collect::<BTreeSet<_>>().into_iter().collect();
+        let mut found: HashMap<Key, Item> = HashMap::new();
+        for page in distinct.chunks(READ_KEYS) {
+            found.extend(self.get_page(page).await?.into_iter().map(|item| (item.key.clone(), item)));
+        }
+        Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<(), PortError> {
+        self.write_as(&token(), &writes).await
+    }
+
+    async fn query(&self, query: Query) -> Result<Vec<Item>, PortError> {
+        let Some(mut start) = Start::of(&query) else { return Ok(Vec::new()) };
+        let mut items = Vec::new();
+        while items.len() < query.limit {
+            let mut condition = "#p = :p".to_owned();
+            let mut call = self
+                .client
+                .query()
+                .table_name(&self.table.name)
+                .consistent_read(true)
+                .scan_index_forward(!query.descending)
+                .limit(i32::try_from(query.limit - items.len()).unwrap_or(i32::MAX))
+                .expression_attribute_names("#p", PARTITION)
+                .expression_attribute_values(":p", AttributeValue::S(query.partition.clone()));
+            if !query.prefix.is_empty() {
+                condition.push_str(" AND begins_with(#s, :s)");
+                call = call
+                    .expression_attribute_names("#s", SORT)
+                    .expression_attribute_values(":s", AttributeValue::S(query.prefix.clone()));
+            }
+            let page = call
+                .key_condition_expression(condition)
+                .set_exclusive_start_key(start.0.take())
+                .send()
+                .await
+                .map_err(|error| failed(QUERY, &self.table, error))?;
+            for found in page.items.into_iter().flatten() {
+                items.push(self.read(QUERY, found)?);
+            }
+            match page.last_evaluated_key {
+                Some(last) if !last.is_empty() => start = Start(Some(last)),
+                _ => break,
+            }
+        }
+        Ok(items)
+    }
+}
+
+/// Where a query begins. The service refuses a start outside of what is asked for.
+struct Start(Option<Attributes>);
+
+impl Start {
+    /// `None` where nothing lies behind the start.
+    fn of(query: &Query) -> Option<Self> {
+        let Some(after) = &query.after else { return Some(Self(None)) };
+        if after.starts_with(&query.prefix) {
+            return Some(Self(Some(item::key(&Key::new(&query.partition, after)))));
+        }
+        let is_behind = (after.as_str() > query.prefix.as_str()) != query.descending;
+        (!is_behind).then_some(Self(None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_outside_the_prefix_is_before_everything_or_behind_it() {
+        for (after, descending, expected) in [
+            (None, false, Some(false)),
+            (Some("k3"), false, Some(true)),
+            (Some("j"), false, Some(false)),
+            (Some("l"), false, None),
+            (Some("l"), true, Some(false)),
+            (Some("j"), true, None),
+        ] {
+            let query = Query { after: after.map(str::to_owned), descending, ..Query::prefix("p", "k", 9) };
+            let start = Start::of(&query).map(|start| start.0.is_some());
+            assert_eq!(start, expected, "{after:?} {descending}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `api`.
+
+use crate::search;
+use crate::start::{Start, run as start};
+use async_trait::async_trait;
+use serde_json::Value;
+use sluice_adapters_aws::athena::AthenaSql;
+use sluice_adapters_aws::secrets;
+use sluice_adapters_aws::sqs::{ConsoleQueue, SqsConsole};
+use sluice_domain::time::Timestamp;
+use sluice_entry::functions::HttpFunction;
+use sluice_entry::settings::SettingError;
+use sluice_ports::{Document, DocumentOutcome, ErrorKind, IndexTemplate, PortError, Search, SqlLimits};
+use sluice_stages::access::{KeySpec, Keys};
+use sluice_stages::api::{Api, ApiPorts, ApiSettings};
+use sluice_stages::ledger::Sink;
+use sluice_stages::rules::Rules;
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+const QUEUES: &str = "SLUICE_QUEUES";
+/// What is left of the function's time when a query is stopped.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Runs the function.
+pub fn run() -> ExitCode {
+    start("api", async |start| {
+        let table = Arc::new(start.table()?);
+        let keys = Arc::new(Keys::new(table.clone()));
+        make_first_key(start, &keys).await?;
+        let queues = queues(start.settings.text("queues")?)?;
+        let search: Arc<dyn Search> = match search::open(start).await? {
+            Some(search) => search,
+            None => Arc::new(NoSearch),
+        };
+        let sql_limits = SqlLimits {
+            max_rows: start.settings.size("sql_max_rows")?,
+            // Behind the gateway nobody waits longer, and there must be time to answer.
+            timeout: Duration::from_millis(start.settings.number("sql_timeout_ms")?).min(crate::timeout("api") - ANSWER),
+            max_memory_bytes: usize::MAX,
+        };
+        let settings = ApiSettings { sql_limits, sink_queues: sink_queues(&queues) };
+        let ports = ApiPorts {
+            search,
+            sql: Arc::new(athena(start)?),
+            table: table.clone(),
+            topic: start.topic()?,
+            queues: Arc::new(SqsConsole::new(&start.connection, QUEUES, queues)),
+            keys,
+            rules: Arc::new(Rules::new(table)),
+        };
+        Ok(Arc::new(HttpFunction(Api::new(ports, settings))))
+    })
+}
+
+/// Makes the first admin key, whose secret the deployment has generated. Where it was made before, or revoked since, it stays as it is.
+async fn make_first_key(start: &Start, keys: &Keys) -> anyhow::Result<()> {
+    let named = start.resource("secret", "admin_key_secret", "SLUICE_ADMIN_KEY_SECRET")?;
+    let secret = secrets::read(&start.connection, &named).await?;
+    let spec = KeySpec { name: "first key of the stack".into(), ..KeySpec::admin() };
+    match keys.create(spec, Some(secret.expose().to_owned()), Timestamp::from_system(SystemTime::now())).await {
+        Err(error) if error.kind != ErrorKind::Conflict => {
+            Err(anyhow::Error::from(error).context(format!("{named}: no key can be made of it")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn athena(start: &Start) -> Result<AthenaSql, SettingError> {
+    let workgroup = start.resource("workgroup", "athena_workgroup", "SLUICE_ATHENA_WORKGROUP")?;
+    let database = start.resource("database", "athena_database", "SLUICE_ATHENA_DATABASE")?;
+    Ok(AthenaSql::new(&start.connection, workgroup, &database))
+}
+
+/// The queues of `Name=URL,…`. The dead letters of a subscription go back to the subscription's queue.
+fn queues(text: &str) -> Result<Vec<ConsoleQueue>, SettingError> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let reason = format!("`{pair}` is not of the form `Name=URL`");
+            let (name, url) = pair.split_once('=').ok_or(SettingError { key: "queues".into(), reason })?;
+            let returns_to = name.strip_suffix("SubscriptionDeadLetterQueue").map(|stage| format!("{stage}Queue"));
+            Ok(ConsoleQueue { name: name.to_owned(), url: url.to_owned(), returns_to })
+        })
+        .collect()
+}
+
+/// The queue before each sink, by the template's names: a stage `convert` has a `ConvertQueue`. A sink without a queue is switched off.
+fn sink_queues(queues: &[ConsoleQueue]) -> BTreeMap<Sink, Vec<String>> {
+    [(Sink::Lake, "ConvertQueue"), (Sink::Search, "IndexQueue"), (Sink::Detect, "DetectQueue")]
+        .into_iter()
+        .filter(|(_, name)| queues.iter().any(|queue| queue.name == *name))
+        .map(|(sink, name)| (sink, vec![name.to_owned()]))
+        .collect()
+}
+
+/// Stands where a deployment has no search.
+struct NoSearch;
+
+impl NoSearch {
+    fn error(operation: &'static str) -> PortError {
+        let detail = "this deployment has no search: `SLUICE_SEARCH_ENDPOINT` and `SLUICE_SEARCH_DOMAIN` are empty";
+        PortError::new(ErrorKind::Unavailable, operation, detail)
+    }
+}
+
+#[async_trait]
+impl Search for NoSearch {
+    async fn define(&self, _: Vec<IndexTemplate>) -> Result<(), PortError> {
+        Err(Self::error("search.define"))
+    }
+
+    async fn create(&self, _: Vec<Document>) -> Result<Vec<DocumentOutcome>, PortError> {
+        Err(Self::error("search.create"))
+    }
+
+    async fn search(&self, _: &str, _: &Value) -> Result<Value, PortError> {
+        Err(Self::error("search.search"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_are_read_by_name_and_letters_know_where_they_belong() {
+        let read = queues("ConvertQueue=https://x/1, ConvertSubscriptionDeadLetterQueue=https://x/2").unwrap();
+        assert_eq!((read[0].name.as_str(), read[0].url.as_str(), &read[0].returns_to), ("ConvertQueue", "https://x/1", &None));
+        assert_eq!(read[1].returns_to.as_deref(), Some("ConvertQueue"));
+        assert_eq!(sink_queues(&read), BTreeMap::from([(Sink::Lake, vec!["ConvertQueue".to_owned()])]));
+        assert!(queues("ConvertQueue").unwrap_err().to_string().contains("`SLUICE_QUEUES`"));
+    }
+}

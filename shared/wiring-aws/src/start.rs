@@ -1,0 +1,100 @@
+//! From the environment to a function that serves.
+
+use anyhow::Context as _;
+use sluice_adapters_aws::dynamodb::DynamoTable;
+use sluice_adapters_aws::{Bounds, Connection, Resource};
+use sluice_entry::Function;
+use sluice_entry::settings::{SettingError, Settings};
+use sluice_entry::telemetry::{self, LogFormat};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// What every function is built from.
+pub(crate) struct Start {
+    /// The environment's settings.
+    pub(crate) settings: Settings,
+    /// The way to AWS.
+    pub(crate) connection: Connection,
+}
+
+/// Builds a function and serves until the environment is shut down. What keeps it from starting is one line in the log.
+pub(crate) fn run<F>(verb: &'static str, build: F) -> ExitCode
+where
+    F: AsyncFnOnce(&Start) -> anyhow::Result<Arc<dyn Function>>,
+{
+    let settings = Settings::from_layers([Settings::environment()]);
+    let level = settings.as_ref().ok().and_then(|settings| settings.text("log_level").ok()).unwrap_or("info");
+    telemetry::start(level, LogFormat::Lambda);
+    let serve = async || {
+        let connection = Connection::from_environment(Bounds::within(crate::timeout(verb)))?;
+        let start = Start { settings: settings?, connection };
+        let function = build(&start).await?;
+        sluice_entry::lambda::serve(verb, start.settings.text("stack")?, function).await
+    };
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime");
+    match runtime.and_then(|runtime| runtime.block_on(serve())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(function = verb, error = telemetry::chain(error.as_ref()), "the function cannot start");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Start {
+    /// What a setting names.
+    pub(crate) fn resource(&self, what: &'static str, key: &str, variable: &'static str) -> Result<Resource, SettingError> {
+        let name = self.settings.text(key)?;
+        if name.is_empty() {
+            return Err(SettingError { key: key.to_owned(), reason: "is empty".to_owned() });
+        }
+        Ok(Resource::new(what, name, variable))
+    }
+
+    /// The table.
+    pub(crate) fn table(&self) -> Result<DynamoTable, SettingError> {
+        Ok(DynamoTable::new(&self.connection, self.resource("table", "table", "SLUICE_TABLE")?))
+    }
+
+    /// The topic.
+    #[cfg(any(feature = "api", feature = "detect", feature = "ingest"))]
+    pub(crate) fn topic(&self) -> Result<Arc<dyn sluice_ports::Topic>, SettingError> {
+        let topic = self.resource("topic", "topic", "SLUICE_TOPIC")?;
+        Ok(Arc::new(sluice_adapters_aws::sns::SnsTopic::new(&self.connection, topic, self.table()?)))
+    }
+
+    /// The quarantine queue.
+    #[cfg(any(feature = "convert", feature = "detect", feature = "index", feature = "ingest", feature = "notify"))]
+    pub(crate) fn quarantine(&self) -> Result<Arc<dyn sluice_ports::Queue>, SettingError> {
+        let queue = self.resource("queue", "quarantine_queue", "SLUICE_QUARANTINE_QUEUE")?;
+        Ok(Arc::new(sluice_adapters_aws::sqs::SqsQueue::new(&self.connection, queue, self.table()?)))
+    }
+
+    /// The bucket.
+    #[cfg(any(feature = "schemas", feature = "quarantine"))]
+    pub(crate) fn objects(&self) -> Result<Arc<dyn sluice_ports::Objects>, SettingError> {
+        let bucket = self.resource("bucket", "bucket", "SLUICE_BUCKET")?;
+        Ok(Arc::new(sluice_adapters_aws::s3::S3Objects::new(&self.connection, bucket)))
+    }
+
+    /// The schemas that are bundled and those in the bucket's `schemas/`.
+    #[cfg(feature = "schemas")]
+    pub(crate) async fn registry(&self) -> anyhow::Result<Arc<sluice_domain::schema::Registry>> {
+        use futures::{StreamExt as _, TryStreamExt as _};
+        const FOLDER: &str = "schemas/";
+        /// More types than a deployment has.
+        const MOST: usize = 1_000;
+        const AT_ONCE: usize = 8;
+        let objects = self.objects()?;
+        let listed = objects.list(FOLDER, None, MOST).await.context("the schemas cannot be listed")?;
+        let files = listed.into_iter().map(|object| object.key).filter(|key| key.ends_with(".json"));
+        let read = async |key: String| {
+            let bytes = objects.get(&key, None).await.with_context(|| format!("the schema `{key}` cannot be read"))?;
+            let text = String::from_utf8(bytes.into()).with_context(|| format!("the schema `{key}` is not UTF-8"))?;
+            Ok::<_, anyhow::Error>((key, text))
+        };
+        let own: Vec<(String, String)> =
+            futures::stream::iter(files).map(read).buffered(AT_ONCE).try_collect().await?;
+        Ok(Arc::new(sluice_entry::schemas::registry(&own)?))
+    }
+}
