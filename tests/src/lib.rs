@@ -3,6 +3,7 @@
 
 pub mod lambda;
 pub mod ministack;
+pub mod opensearch;
 pub mod proxy;
 pub mod request;
 pub mod stack;
