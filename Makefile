@@ -1,6 +1,8 @@
 # Thin commands only; what they do stands in scripts/ and in cargo.
 
-.PHONY: run test check bench build fmt
+.PHONY: run test check bench build fmt deploy invoke localstack
+
+STAGE ?= dev
 
 run: ## Build everything, start it on this machine, print where to look
 	@scripts/run.sh
@@ -16,6 +18,15 @@ bench: ## Benchmarks beside what a user would pick instead
 
 build: ## The fully optimized binary: target/release/sluice
 	@scripts/need.sh cargo && cargo build --release --locked -p sluice
+
+deploy: ## Build the functions and deploy the stack: make deploy STAGE=dev
+	@scripts/deploy.sh $(STAGE)
+
+invoke: ## Run one function on a sample event, on this machine: make invoke FUNCTION=convert EVENT=two-messages
+	@scripts/invoke.sh $(FUNCTION) $(EVENT)
+
+localstack: ## AWS on this machine by Docker: LocalStack, OpenSearch and the stack in them
+	@scripts/localstack.sh
 
 fmt:
 	@cargo fmt --all

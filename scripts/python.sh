@@ -6,7 +6,7 @@ scripts/need.sh python3
 lock=tests/requirements.txt
 stamp=.venv/.lock-$(cksum < "$lock" | tr ' ' '-')
 if [ ! -f "$stamp" ]; then
-  echo "Preparing .venv (DuckDB and pyarrow, which check the Parquet files as another program would; ministack, which stands in for AWS)." >&2
+  echo "Preparing .venv (about 1 GB: DuckDB and pyarrow, an emulator of AWS, and the tools that build and deploy the functions)." >&2
   python3 -m venv .venv >&2
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$lock" >&2
   touch "$stamp"

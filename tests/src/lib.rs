@@ -3,6 +3,7 @@
 
 pub mod lambda;
 pub mod ministack;
+pub mod opensearch;
 pub mod proxy;
 pub mod request;
 pub mod stack;
@@ -267,6 +268,24 @@ pub fn skipped(why: &str) -> anyhow::Result<()> {
     }
     writeln!(std::io::stdout().lock(), "\nSKIPPED: {why}")?;
     Ok(())
+}
+
+/// A program of the project's Python environment (`python`, `sam`, `cfn-lint`); `None` where there is none, which is said. In CI that is an
+/// error.
+pub fn tool(name: &str) -> anyhow::Result<Option<Command>> {
+    let python = std::env::var_os("SLUICE_TEST_PYTHON").map(PathBuf::from);
+    let path = python.as_deref().and_then(Path::parent).map(|folder| folder.join(name));
+    match path.filter(|path| path.exists()) {
+        Some(path) => {
+            let mut command = Command::new(path);
+            command.env("SAM_CLI_TELEMETRY", "0");
+            Ok(Some(command))
+        }
+        None => {
+            skipped(&format!("no `{name}`: run the tests by `make test`, which prepares it"))?;
+            Ok(None)
+        }
+    }
 }
 
 /// Runs a Python program with DuckDB and pyarrow at hand and answers what it printed; `None` where there is no such Python, which is said

@@ -70,7 +70,8 @@ impl Ministack {
             .stderr(Stdio::null())
             .spawn()
             .context("cannot start ministack")?;
-        let pipes = (child.stdin.take().context("no stdin")?, BufReader::new(child.stdout.take().context("no stdout")?));
+        let pipes =
+            (child.stdin.take().context("no stdin")?, BufReader::new(child.stdout.take().context("no stdout")?));
         let started = Self { url, process: Some(Process { child, pipes: Mutex::new(pipes) }) };
         started.wait_until_healthy()?;
         Ok(Some(started))

@@ -63,7 +63,9 @@ impl Proxy {
         let proxy = Self { url, script: script.clone(), calls: calls.clone() };
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (Ok(stream), to, script, calls) = (stream, to.clone(), script.clone(), calls.clone()) else { return };
+                let (Ok(stream), to, script, calls) = (stream, to.clone(), script.clone(), calls.clone()) else {
+                    return;
+                };
                 std::thread::spawn(move || serve(stream, &to, &script, &calls));
             }
         });

@@ -33,7 +33,8 @@ impl Request {
         }
         let mut words = lines.first()?.split(' ');
         let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
-        let header = |line: &String| line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+        let header =
+            |line: &String| line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
         let headers = lines.iter().skip(1).filter_map(header).collect();
         let mut request = Self { method, path, headers, body: Vec::new() };
         if request.header("expect").is_some() {
@@ -58,7 +59,9 @@ impl Request {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
         let own = ["connection", "content-length", "transfer-encoding", "expect"];
-        for (name, value) in self.headers.iter().filter(|(name, _)| !own.iter().any(|own| name.eq_ignore_ascii_case(own))) {
+        for (name, value) in
+            self.headers.iter().filter(|(name, _)| !own.iter().any(|own| name.eq_ignore_ascii_case(own)))
+        {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         head.push_str(&format!("connection: close\r\ncontent-length: {}\r\n\r\n", self.body.len()));

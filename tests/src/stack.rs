@@ -120,8 +120,13 @@ impl Clients {
         queue: &str,
         filter: &BTreeMap<String, Vec<String>>,
     ) -> anyhow::Result<()> {
-        let mut subscribe =
-            self.sns.subscribe().topic_arn(topic).protocol("sqs").endpoint(queue).attributes("RawMessageDelivery", "true");
+        let mut subscribe = self
+            .sns
+            .subscribe()
+            .topic_arn(topic)
+            .protocol("sqs")
+            .endpoint(queue)
+            .attributes("RawMessageDelivery", "true");
         if !filter.is_empty() {
             subscribe = subscribe.attributes("FilterPolicy", json!(filter).to_string());
         }
@@ -165,10 +170,13 @@ impl Stack {
         let topic = clients.make_topic(&account.name("events")).await?;
         let (mut urls, mut arns) = (BTreeMap::new(), BTreeMap::new());
         // Dead-letter queues first: the others name them.
-        let (first, then): (Vec<_>, Vec<_>) = topology.queues.iter().partition(|(_, queue)| queue.dead_letter.is_none());
+        let (first, then): (Vec<_>, Vec<_>) =
+            topology.queues.iter().partition(|(_, queue)| queue.dead_letter.is_none());
         for (id, queue) in first.into_iter().chain(then) {
             let dead_letter = match &queue.dead_letter {
-                Some(dead) => Some((arns.get(&dead.queue).context("no such dead-letter queue")?, dead.max_receive_count)),
+                Some(dead) => {
+                    Some((arns.get(&dead.queue).context("no such dead-letter queue")?, dead.max_receive_count))
+                }
                 None => None,
             };
             let dead_letter = dead_letter.map(|(arn, receives): (&String, u32)| (arn.as_str(), receives));

@@ -77,9 +77,8 @@ async fn sns_and_sqs_keep_the_contract() {
     clients.subscribe(&topic, &all_arn, &BTreeMap::new()).await.unwrap();
     let filter = BTreeMap::from([("area".to_owned(), vec!["alert".to_owned(), "audit".to_owned()])]);
     clients.subscribe(&topic, &some_arn, &filter).await.unwrap();
-    let queue = |url: &str| {
-        Arc::new(SqsQueue::new(&connection, Resource::new("queue", url, "SLUICE_QUEUES"), table.clone()))
-    };
+    let queue =
+        |url: &str| Arc::new(SqsQueue::new(&connection, Resource::new("queue", url, "SLUICE_QUEUES"), table.clone()));
     let named = |name: &str, url: &str| ConsoleQueue { name: name.into(), url: url.into(), returns_to: None };
     let queues = vec![named("Everything", &all_url), named("Filtered", &some_url), named("DeadLetters", &dead_url)];
     let world = topic_queue::World {

@@ -297,7 +297,8 @@ fn the_ingest_function_answers_what_the_gateway_hands_over() {
     let codes: BTreeSet<String> = kept.iter().map(|r| r["code"].to_string()).collect();
     assert_eq!(codes.into_iter().collect::<Vec<_>>(), ["\"malformed_json\"", "\"schema\""]);
     // What was accepted is what was stored.
-    let counters = world.runtime.block_on(world.table().query(sluice_ports::Query::prefix("counter", "", 1_000))).unwrap();
+    let counters =
+        world.runtime.block_on(world.table().query(sluice_ports::Query::prefix("counter", "", 1_000))).unwrap();
     let sum = |field: &str| counters.iter().filter_map(|row| row.value[field].as_i64()).sum::<i64>();
     assert!(sum("accepted") > 0);
     assert_eq!(sum("accepted"), sum("lake_stored"), "{counters:#?}");
@@ -309,7 +310,8 @@ fn the_api_function_answers_what_the_gateway_hands_over() {
     let (admin, read) = (world.key(KeySpec::admin()), world.key(KeySpec::read()));
     let mut api = world.start("api");
     let with_keys = |name: &str| {
-        let sample = sample(&format!("api/{name}")).replace("sample-admin-key", &admin).replace("sample-read-key", &read);
+        let sample =
+            sample(&format!("api/{name}")).replace("sample-admin-key", &admin).replace("sample-read-key", &read);
         // The lake's tables are no part of this stack.
         sample.replace("SELECT type, count(*) AS n FROM game_start GROUP BY type", "SELECT 1 AS n")
     };
@@ -341,7 +343,9 @@ fn the_first_admin_key_is_made_of_the_stacks_secret() {
     let Some(world) = World::new() else { return };
     for start in ["first", "second"] {
         let mut api = world.start("api");
-        let listed = api.call(&sample("api/rules-list").replace("sample-read-key", ADMIN_KEY).replace("sample-admin-key", ADMIN_KEY));
+        let listed = api.call(
+            &sample("api/rules-list").replace("sample-read-key", ADMIN_KEY).replace("sample-admin-key", ADMIN_KEY),
+        );
         let listed = listed.unwrap().unwrap();
         assert_eq!(listed["statusCode"], 200, "{start} start: {listed} {}", api.log());
         assert!(!api.log().contains(ADMIN_KEY), "it is not logged");

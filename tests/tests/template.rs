@@ -9,8 +9,9 @@ use serde_json::Value;
 use sluice_domain::alert::Rule;
 use sluice_domain::message::unpack;
 use sluice_domain::time::Timestamp;
+use sluice_entry::settings::{SETTINGS, World};
 use sluice_stages::quarantine::Quarantined;
-use sluice_template::{Topology, Trigger};
+use sluice_template::{Topology, Trigger, tables_template};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -165,6 +166,24 @@ fn what_aws_must_be_allowed_is_allowed(topology: &Topology) -> Vec<String> {
     violations
 }
 
+/// Queues that are consumed, their dead letters and the functions: who is told when one of them is in trouble.
+fn what_can_fail_has_an_alarm(topology: &Topology) -> Vec<String> {
+    let dead = dead_letter_queues(topology);
+    let mut wanted: Vec<(&str, &str)> = Vec::new();
+    for queue in topology.queues.keys() {
+        let is_dead = dead.contains(queue.as_str());
+        wanted.push((
+            queue,
+            if is_dead { "ApproximateNumberOfMessagesVisible" } else { "ApproximateAgeOfOldestMessage" },
+        ));
+    }
+    wanted.extend(topology.functions.keys().flat_map(|id| [(id.as_str(), "Errors"), (id.as_str(), "Throttles")]));
+    let missing = wanted.into_iter().filter(|(subject, metric)| {
+        !topology.alarms.values().any(|a| a.subject == *subject && a.metric == *metric && a.topics == ["AlarmTopic"])
+    });
+    missing.map(|(subject, metric)| format!("nobody is told of {metric} of {subject}")).collect()
+}
+
 fn one_verb_names_a_stage_everywhere(topology: &Topology) -> Vec<String> {
     let mut violations = Vec::new();
     for (id, function) in &topology.functions {
@@ -234,13 +253,11 @@ fn settings_are_parameters_one_to_one(topology: &Topology) -> Vec<String> {
                 violations.push(format!("{id}: {variable} does not begin with `SLUICE_`"));
                 continue;
             };
-            let is_resource = topology.queues.contains_key(value)
-                || topology.topics.contains(value)
-                || topology.tables.contains_key(value)
-                || topology.buckets.contains_key(value);
+            // What the template fills in is no one's to set.
+            let filled_in = SETTINGS.iter().any(|s| s.world == World::Aws && s.environment_variable() == *variable);
             let name = camel_case(name);
             match topology.parameters.get(&name) {
-                None if is_resource => {}
+                _ if filled_in => {}
                 None => violations.push(format!("{id}: {variable} has no parameter `{name}`")),
                 Some(parameter) if parameter.value.as_ref() != Some(value) => {
                     violations.push(format!("{id}: {variable} is not fed by the parameter `{name}`"));
@@ -283,7 +300,9 @@ fn defaults_are_no_secrets(topology: &Topology) -> Vec<String> {
         check(format!("default of {name}"), name, parameter.default.as_deref().unwrap_or_default(), &mut violations);
     }
     for (id, function) in &topology.functions {
-        for (name, value) in &function.environment {
+        // The name of a resource that keeps a secret is none.
+        let is_resource = |value: &String| topology.ignored.contains(&format!("Resources.{value}"));
+        for (name, value) in function.environment.iter().filter(|(_, value)| !is_resource(value)) {
             check(format!("{name} of {id}"), name, value, &mut violations);
         }
     }
@@ -572,6 +591,127 @@ fn aws_is_allowed_what_the_wiring_needs() {
     fails(what_aws_must_be_allowed_is_allowed(&parse(&broken)), &["apigateway.amazonaws.com may not call ApiFunction"]);
     let broken = edited(&[("Queues: [!Ref AlertsQueue]", "Queues: [!Ref QuarantineQueue]")]);
     fails(what_aws_must_be_allowed_is_allowed(&parse(&broken)), &["AlertsSubscription may not send to AlertsQueue"]);
+}
+
+#[test]
+fn somebody_is_told_when_something_fails() {
+    holds(what_can_fail_has_an_alarm(&real()));
+    for (from, to, expected) in [
+        (
+            "Value: !GetAtt ConvertDeadLetterQueue.QueueName",
+            "Value: !GetAtt IndexDeadLetterQueue.QueueName",
+            "nobody is told of ApproximateNumberOfMessagesVisible of ConvertDeadLetterQueue",
+        ),
+        (
+            "MetricName: ApproximateAgeOfOldestMessage",
+            "MetricName: NumberOfMessagesSent",
+            "nobody is told of ApproximateAgeOfOldestMessage of ConvertQueue",
+        ),
+        ("MetricName: Throttles", "MetricName: Duration", "nobody is told of Throttles of IngestFunction"),
+        (
+            "AlarmActions: [!Ref AlarmTopic]",
+            "AlarmActions: []",
+            "nobody is told of ApproximateAgeOfOldestMessage of ConvertQueue",
+        ),
+    ] {
+        fails(what_can_fail_has_an_alarm(&parse(&edited(&[(from, to)]))), &[expected]);
+    }
+}
+
+#[test]
+fn the_tables_for_athena_follow_from_the_schemas() {
+    let path = root().join("infra/tables.yaml");
+    let made = tables_template(&sluice_entry::schemas::registry(&[]).unwrap()).unwrap();
+    if std::env::var_os("UPDATE").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &made).unwrap();
+    }
+    let there = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        there == made,
+        "infra/tables.yaml is out of date: run `UPDATE=1 cargo test -p sluice-tests --test template`"
+    );
+}
+
+#[test]
+fn sam_and_cfn_lint_have_nothing_to_say() {
+    let runs: [(&str, &[&str]); 2] = [
+        ("sam", &["validate", "--lint", "--template", "template.yaml"]),
+        ("cfn-lint", &["template.yaml", "infra/tables.yaml"]),
+    ];
+    for (name, arguments) in runs {
+        let Some(mut tool) = sluice_tests::tool(name).unwrap() else { return };
+        let output = tool.args(arguments).current_dir(root()).env("AWS_DEFAULT_REGION", "us-east-1").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {said}");
+    }
+}
+
+#[test]
+fn without_search_nothing_of_it_is_left() {
+    let with = |search: &str| {
+        let values = BTreeMap::from([("Search".to_owned(), search.to_owned())]);
+        Topology::parse_with(&text(), &values).unwrap_or_else(|error| panic!("Search={search}: {error}"))
+    };
+    let none = with("none");
+    assert!(none.function_of("index").is_none());
+    assert!(
+        none.queues.keys().chain(none.subscriptions.keys()).chain(none.alarms.keys()).all(|id| !id.contains("Index"))
+    );
+    let api = &none.functions["ApiFunction"].environment;
+    assert!(!api["SLUICE_QUEUES"].contains("Index"), "{}", api["SLUICE_QUEUES"]);
+    assert_eq!((api["SLUICE_SEARCH_DOMAIN"].as_str(), api["SLUICE_SEARCH_ENDPOINT"].as_str()), ("", ""));
+    holds(what_can_fail_has_an_alarm(&none));
+    holds(each_queue_has_one_consumer(&none));
+    for search in ["domain", "endpoint"] {
+        assert!(with(search).function_of("index").is_some());
+    }
+}
+
+/// The stages of samconfig.toml with the parameters that they give.
+fn stages() -> BTreeMap<String, BTreeMap<String, String>> {
+    let config: toml::Table = fs::read_to_string(root().join("samconfig.toml")).unwrap().parse().unwrap();
+    let stages = config.iter().filter(|(_, stage)| stage.get("deploy").is_some());
+    let parameters = |stage: &toml::Value| {
+        let given = stage["global"]["parameters"]["parameter_overrides"].as_array().unwrap();
+        let pairs = given.iter().map(|pair| pair.as_str().unwrap().split_once('=').unwrap());
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    };
+    stages.map(|(name, stage)| (name.clone(), parameters(stage))).collect()
+}
+
+#[test]
+fn every_stage_of_the_deployment_is_one_that_the_template_takes() {
+    let stages = stages();
+    assert_eq!(stages.keys().collect::<Vec<_>>(), ["dev", "prod"]);
+    for (name, values) in stages {
+        let topology = Topology::parse_with(&text(), &values).unwrap_or_else(|error| panic!("{name}: {error}"));
+        holds(what_can_fail_has_an_alarm(&topology));
+        holds(visibility_covers_six_timeouts_and_the_window(&topology));
+    }
+}
+
+#[test]
+fn the_names_for_an_emulator_are_variables_of_their_functions() {
+    let names: BTreeMap<String, BTreeMap<String, String>> =
+        serde_json::from_slice(&fs::read(root().join("infra/local-env.json")).unwrap()).unwrap();
+    let topology = real();
+    assert_eq!(names.keys().collect::<Vec<_>>(), topology.functions.keys().collect::<Vec<_>>());
+    for (function, variables) in names {
+        let filled_in = |name: &str| SETTINGS.iter().any(|s| s.world == World::Aws && s.environment_variable() == name);
+        let of_template = topology.functions[&function].environment.keys().map(String::as_str);
+        let expected = std::iter::once("AWS_ENDPOINT_URL").chain(of_template.filter(|name| filled_in(name)));
+        assert_eq!(variables.keys().collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{function}");
+    }
+}
+
+#[test]
+fn the_console_knows_every_queue() {
+    let topology = real();
+    let given = &topology.functions["ApiFunction"].environment["SLUICE_QUEUES"];
+    let mut given: Vec<&str> = given.split(',').map(|pair| pair.split_once('=').unwrap().0).collect();
+    given.sort_unstable();
+    assert_eq!(given, topology.queues.keys().map(String::as_str).collect::<Vec<_>>());
 }
 
 #[test]

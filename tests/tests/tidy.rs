@@ -37,9 +37,9 @@ const FUNCTIONS: [&str; 7] = ["api", "convert", "detect", "index", "ingest", "no
 /// What a package may depend on.
 fn allowed(package: &str) -> Option<&'static [&'static str]> {
     Some(match package {
-        "sluice-domain" | "sluice-ports" | "sluice-template" => &[],
+        "sluice-domain" | "sluice-ports" => &[],
         "sluice-stages" => &["sluice-domain", "sluice-ports"],
-        "sluice-columnar" => &["sluice-domain"],
+        "sluice-columnar" | "sluice-template" => &["sluice-domain"],
         "sluice-adapters-opensearch" | "sluice-statement" | "sluice-testkit" => &["sluice-ports"],
         "sluice-adapters-aws" | "sluice-adapters-embedded" => &["sluice-ports", "sluice-statement"],
         "sluice-entry" => &["sluice-domain", "sluice-ports", "sluice-stages"],

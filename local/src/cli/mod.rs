@@ -2,6 +2,7 @@
 
 mod completion;
 mod connection;
+mod cost;
 mod demo;
 pub mod exit;
 mod feed;
@@ -79,6 +80,7 @@ enum Command {
     #[command(subcommand)]
     Keys(keys::Keys),
     Demo(demo::Demo),
+    Cost(cost::Cost),
     Completion(completion::Completion),
 }
 
@@ -106,6 +108,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<(), Failure> {
     match command {
         Command::Up(args) => up::run(&global, args),
         Command::Completion(args) => args.run(&mut Out::stdout()),
+        Command::Cost(args) if args.knows_the_traffic() => args.tell(&mut Out::stdout()),
         command => {
             let client = connection::connect(&global)?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -126,6 +129,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<(), Failure> {
                     Command::Rules(args) => args.run(&client, &mut out).await,
                     Command::Keys(args) => args.run(&client, &mut out).await,
                     Command::Demo(args) => args.run(&client, &global, &mut out).await,
+                    Command::Cost(args) => args.run(&client, &mut out).await,
                     Command::Up(_) | Command::Completion(_) => Ok(()),
                 }
             });
@@ -194,6 +198,7 @@ mod tests {
                 "keys revoke",
                 "keys",
                 "demo",
+                "cost",
                 "completion"
             ]
         );

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 /// Look for events, the newest first.
 ///
-/// The query is OpenSearch's query string: words, `field:value`, ranges, AND, OR, NOT. Fields of an event's data begin with `data.`
+/// The query is OpenSearch's query string: words (all must be there), `field:value`, ranges, AND, OR, NOT. Fields of an event's data begin with `data.`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -86,7 +86,8 @@ impl AthenaSql {
     }
 
     async fn results(&self, id: &str, limits: SqlLimits) -> Result<SqlResult, PortError> {
-        let mut pages = self.client.get_query_results().query_execution_id(id).max_results(PAGE).into_paginator().send();
+        let mut pages =
+            self.client.get_query_results().query_execution_id(id).max_results(PAGE).into_paginator().send();
         let mut result = SqlResult::default();
         let mut columns: Vec<ColumnInfo> = Vec::new();
         let mut is_first = true;
@@ -111,7 +112,10 @@ impl AthenaSql {
                     return Ok(result);
                 }
                 let values = columns.iter().enumerate().map(|(at, column)| {
-                    row.data().get(at).and_then(|datum| datum.var_char_value()).map_or(Value::Null, |text| value(column, text))
+                    row.data()
+                        .get(at)
+                        .and_then(|datum| datum.var_char_value())
+                        .map_or(Value::Null, |text| value(column, text))
                 });
                 result.rows.push(values.collect());
             }
@@ -201,7 +205,11 @@ mod tests {
             ("boolean", "true", json!(true)),
             ("timestamp", "2026-11-21 10:00:00.123", json!("2026-11-21T10:00:00.123Z")),
             ("timestamp with time zone", "2026-11-21 10:00:00.000 UTC", json!("2026-11-21T10:00:00.000Z")),
-            ("timestamp with time zone", "2026-11-21 10:00:00.000 Asia/Seoul", json!("2026-11-21 10:00:00.000 Asia/Seoul")),
+            (
+                "timestamp with time zone",
+                "2026-11-21 10:00:00.000 Asia/Seoul",
+                json!("2026-11-21 10:00:00.000 Asia/Seoul"),
+            ),
             ("date", "2026-11-21", json!("2026-11-21")),
             ("array", "[1, 2]", json!([1, 2])),
             ("array", "[a, b]", json!("[a, b]")),

@@ -111,8 +111,7 @@ pub(crate) fn same(error: &PortError) -> PortError {
 
 /// Bytes of a message as the services count them: its body, and name, type and value of each attribute.
 pub(crate) fn message_bytes(message: &Message) -> usize {
-    let attribute =
-        |(name, values): (&String, &Vec<String>)| name.len() + ARRAY.len() + attribute_text(values).len();
+    let attribute = |(name, values): (&String, &Vec<String>)| name.len() + ARRAY.len() + attribute_text(values).len();
     message.body.len() + message.attributes.iter().map(attribute).sum::<usize>()
 }
 

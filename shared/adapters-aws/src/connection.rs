@@ -76,9 +76,8 @@ impl Connection {
             .with_max_attempts(ATTEMPTS)
             .with_initial_backoff(FIRST_PAUSE)
             .with_max_backoff(LONGEST_PAUSE);
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-            .build_https();
+        let http =
+            aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https();
         let mut sdk = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .credentials_provider(SharedCredentialsProvider::new(credentials))

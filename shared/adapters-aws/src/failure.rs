@@ -79,7 +79,9 @@ pub(crate) fn refused(
         ErrorKind::Denied if !code.starts_with("AccessDenied") && !code.starts_with("AuthorizationError") => {
             format!("{resource}: no right to do this ({shown})")
         }
-        ErrorKind::Denied => format!("{resource}: no right to do this ({shown}: {})", message.unwrap_or("no reason given")),
+        ErrorKind::Denied => {
+            format!("{resource}: no right to do this ({shown}: {})", message.unwrap_or("no reason given"))
+        }
         ErrorKind::Throttled => format!("{resource} takes no more calls for the moment ({shown})"),
         _ => format!("{resource}: {shown}: {}", message.unwrap_or("no reason given")),
     };
@@ -119,8 +121,14 @@ fn kind(code: &str, status: u16) -> ErrorKind {
         | "MissingAuthenticationToken"
         | "SignatureDoesNotMatch"
         | "UnrecognizedClientException" => ErrorKind::Denied,
-        "NoSuchBucket" | "NoSuchKey" | "NotFound" | "NotFoundException" | "NonExistentQueue" | "QueueDoesNotExist"
-        | "ReceiptHandleIsInvalid" | "ResourceNotFoundException" => ErrorKind::NotFound,
+        "NoSuchBucket"
+        | "NoSuchKey"
+        | "NotFound"
+        | "NotFoundException"
+        | "NonExistentQueue"
+        | "QueueDoesNotExist"
+        | "ReceiptHandleIsInvalid"
+        | "ResourceNotFoundException" => ErrorKind::NotFound,
         "ConditionalCheckFailedException" | "PreconditionFailed" => ErrorKind::Conflict,
         "BatchRequestTooLong" | "EntityTooLarge" => ErrorKind::TooLarge,
         "ServiceUnavailable" | "ServiceUnavailableException" => ErrorKind::Unavailable,
@@ -184,7 +192,10 @@ mod tests {
     #[test]
     fn an_error_names_the_resource_and_its_setting() {
         let error = refused("objects.put", &bucket(), Some("NoSuchBucket"), Some("gone"), 404);
-        assert_eq!(error.to_string(), "objects.put: bucket `lake` (setting `SLUICE_BUCKET`) is not there (NoSuchBucket)");
+        assert_eq!(
+            error.to_string(),
+            "objects.put: bucket `lake` (setting `SLUICE_BUCKET`) is not there (NoSuchBucket)"
+        );
     }
 
     #[test]
@@ -192,7 +203,13 @@ mod tests {
         let message = Some("The Canonical String should have been 'x-amz-security-token:SECRET'");
         let error = refused("objects.put", &bucket(), Some("SignatureDoesNotMatch"), message, 403);
         assert!(!error.to_string().contains("SECRET"), "{error}");
-        let error = refused("objects.put", &bucket(), Some("AccessDenied"), Some("not authorized to perform: s3:PutObject"), 403);
+        let error = refused(
+            "objects.put",
+            &bucket(),
+            Some("AccessDenied"),
+            Some("not authorized to perform: s3:PutObject"),
+            403,
+        );
         assert!(error.to_string().contains("s3:PutObject"), "{error}");
     }
 }

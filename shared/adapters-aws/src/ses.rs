@@ -64,7 +64,8 @@ fn check(email: &Email) -> Result<(), PortError> {
     }
     for (field, address) in [("from", from), ("to", to)] {
         // `Name <address>` is an address too.
-        let bare = address.strip_suffix('>').and_then(|rest| rest.rsplit_once('<')).map_or(address.as_str(), |(_, a)| a);
+        let bare =
+            address.strip_suffix('>').and_then(|rest| rest.rsplit_once('<')).map_or(address.as_str(), |(_, a)| a);
         if !bare.rsplit_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty()) {
             return Err(invalid(format!("`{field}` is not an address")));
         }

@@ -101,7 +101,10 @@ pub const SETTINGS: &[Setting] = &[
         "ARN of the Secrets Manager secret that holds the first admin key, which `api` makes at its first start.",
     ),
     resource("athena_database", "Name of the Glue database whose tables `/v1/sql` reads."),
-    resource("athena_workgroup", "Name of the Athena workgroup that runs `/v1/sql`; it says where results lie and how much a query may scan."),
+    resource(
+        "athena_workgroup",
+        "Name of the Athena workgroup that runs `/v1/sql`; it says where results lie and how much a query may scan.",
+    ),
     resource("bucket", "Name of the bucket for lake, quarantine and schemas."),
     resource("quarantine_queue", "URL of the quarantine queue."),
     resource(

@@ -13,9 +13,38 @@ pub(crate) struct Ignored {
 pub(crate) const IGNORED_TYPES: &[Ignored] = &[
     // Access rights: on one machine every stage runs as the same user.
     Ignored { kind: "AWS::IAM::Role", properties: &["AssumeRolePolicyDocument", "Description", "Policies", "Tags"] },
+    Ignored { kind: "AWS::IAM::Policy", properties: &["PolicyDocument", "PolicyName", "Roles"] },
     Ignored { kind: "AWS::S3::BucketPolicy", properties: &["Bucket", "PolicyDocument"] },
     // Logs go to standard error.
     Ignored { kind: "AWS::Logs::LogGroup", properties: &["LogGroupName", "RetentionInDays", "Tags"] },
+    // SQL is part of the program, and its tables are the schemas.
+    Ignored {
+        kind: "AWS::Athena::WorkGroup",
+        properties: &["Description", "Name", "RecursiveDeleteOption", "State", "Tags", "WorkGroupConfiguration"],
+    },
+    Ignored { kind: "AWS::CloudFormation::Stack", properties: &["Parameters", "Tags", "TemplateURL"] },
+    // Search is part of the program.
+    Ignored {
+        kind: "AWS::OpenSearchService::Domain",
+        properties: &[
+            "AccessPolicies",
+            "ClusterConfig",
+            "DomainEndpointOptions",
+            "DomainName",
+            "EBSOptions",
+            "EncryptionAtRestOptions",
+            "EngineVersion",
+            "NodeToNodeEncryptionOptions",
+            "Tags",
+        ],
+    },
+    // The first key is made in the data folder.
+    Ignored {
+        kind: "AWS::SecretsManager::Secret",
+        properties: &["Description", "GenerateSecretString", "Name", "Tags"],
+    },
+    // Mails lie in the outbox.
+    Ignored { kind: "AWS::SES::EmailIdentity", properties: &["EmailIdentity", "Tags"] },
 ];
 
 /// Properties that are accepted and not read, of the resource types that are read, and of the parts of them that have a name here.
@@ -33,6 +62,7 @@ pub(crate) const IGNORED_PROPERTIES: &[(&str, &[&str])] = &[
             "Role",
             // Logs go to standard error.
             "LoggingConfig",
+            "Tracing",
             // Names for people.
             "Description",
             "Tags",
@@ -61,19 +91,36 @@ pub(crate) const IGNORED_PROPERTIES: &[(&str, &[&str])] = &[
             "VersioningConfiguration",
         ],
     ),
+    // When it is raised is for AWS to see; what it watches and whom it tells is read.
+    (
+        "AWS::CloudWatch::Alarm",
+        &[
+            "AlarmDescription",
+            "ComparisonOperator",
+            "EvaluationPeriods",
+            "OKActions",
+            "Period",
+            "Statistic",
+            "Tags",
+            "Threshold",
+            "TreatMissingData",
+        ],
+    ),
     // Which function the permission lets in is read; from which route is left to the gateway.
     ("AWS::Lambda::Permission", &["SourceAccount", "SourceArn"]),
     // The setting's own check is stricter.
     ("Parameter", &["AllowedPattern", "ConstraintDescription"]),
-    ("ScheduleV2", &["Description", "FlexibleTimeWindow", "RetryPolicy"]),
+    ("ScheduleV2", &["Description", "FlexibleTimeWindow", "Name", "RetryPolicy"]),
 ];
 
 /// Attributes that `Fn::GetAtt` may ask for, by resource type. All of them are the logical id on one machine.
 pub(crate) const ATTRIBUTES: &[(&str, &[&str])] = &[
     ("AWS::ApiGatewayV2::Api", &["ApiEndpoint", "ApiId"]),
+    ("AWS::CloudFormation::Stack", &["Outputs.Database"]),
     ("AWS::DynamoDB::Table", &["Arn"]),
     ("AWS::IAM::Role", &["Arn"]),
     ("AWS::Logs::LogGroup", &["Arn"]),
+    ("AWS::OpenSearchService::Domain", &["Arn", "DomainEndpoint"]),
     ("AWS::S3::Bucket", &["Arn", "DomainName"]),
     ("AWS::SNS::Topic", &["TopicArn", "TopicName"]),
     ("AWS::SQS::Queue", &["Arn", "QueueName", "QueueUrl"]),

@@ -177,6 +177,23 @@ pub(crate) struct PermissionProperties {
     pub principal: String,
 }
 
+/// `AWS::CloudWatch::Alarm`: what is watched and who is told.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(crate) struct AlarmProperties {
+    pub namespace: String,
+    pub metric_name: String,
+    pub dimensions: Vec<AlarmDimension>,
+    pub alarm_actions: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(crate) struct AlarmDimension {
+    pub name: String,
+    pub value: String,
+}
+
 /// `AWS::DynamoDB::Table`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]

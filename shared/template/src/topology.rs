@@ -49,6 +49,8 @@ pub struct Topology {
     pub parameters: BTreeMap<String, Parameter>,
     /// Logical id → permission for a service to call a function. One machine needs none; without one, a route fails on AWS.
     pub permissions: BTreeMap<String, Permission>,
+    /// Logical id → alarm. One machine raises none; without one, what fails on AWS goes unseen.
+    pub alarms: BTreeMap<String, Alarm>,
     /// Queues that have a policy which lets a topic send. One machine needs none; without one, a subscription fails on AWS.
     pub queues_with_policy: BTreeSet<String>,
     /// Places in the file that are known and mean nothing on one machine, sorted.
@@ -179,6 +181,17 @@ pub struct Permission {
     pub function: String,
     /// The service, for example `apigateway.amazonaws.com`.
     pub principal: String,
+}
+
+/// Tells somebody when a figure of a queue or function leaves its bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alarm {
+    /// Name of the metric, for example `ApproximateNumberOfMessagesVisible`.
+    pub metric: String,
+    /// Logical id of the queue or function that is watched.
+    pub subject: String,
+    /// Logical ids of the topics that are told.
+    pub topics: Vec<String>,
 }
 
 impl Topology {
@@ -535,6 +548,7 @@ impl<'a> Reader<'a> {
             "AWS::ApiGatewayV2::Integration" => self.integration(resource),
             "AWS::ApiGatewayV2::Route" => self.route(resource),
             "AWS::Lambda::Permission" => self.permission(resource),
+            "AWS::CloudWatch::Alarm" => self.alarm(resource),
             _ => self.ignored_type(resource),
         }
     }
@@ -620,7 +634,12 @@ impl<'a> Reader<'a> {
             &read.topic_arn,
             &format!("{path}.TopicArn"),
         )?;
-        only(&read.protocol, &["sqs"], path, "Protocol")?;
+        only(&read.protocol, &["email", "sqs"], path, "Protocol")?;
+        if read.protocol == "email" {
+            // A person is told by AWS itself; on one machine the console shows what is wrong.
+            self.ignored.push(format!("Resources.{}", resource.id));
+            return Ok(());
+        }
         self.existing_queue(&read.endpoint, &format!("{path}.Endpoint"))?;
         if let Some(scope) = &read.filter_policy_scope {
             only(scope, &["MessageAttributes"], path, "FilterPolicyScope")?;
@@ -852,6 +871,32 @@ impl<'a> Reader<'a> {
             &format!("{path}.FunctionName"),
         )?;
         self.topology.permissions.insert(resource.id, Permission { function, principal: read.principal });
+        Ok(())
+    }
+
+    fn alarm(&mut self, resource: Resource) -> Result<(), TemplateError> {
+        let path = &resource.path;
+        let read: read::AlarmProperties = self.properties(&resource)?;
+        let subject = match read.dimensions.as_slice() {
+            [only] => only,
+            _ => return Err(TemplateError::invalid(format!("{path}.Dimensions"), "one dimension is needed here")),
+        };
+        let (namespace, what, there) = match subject.name.as_str() {
+            "QueueName" => ("AWS/SQS", "queue", self.topology.queues.contains_key(&subject.value)),
+            "FunctionName" => ("AWS/Lambda", "function", self.topology.functions.contains_key(&subject.value)),
+            other => {
+                return Err(TemplateError::unknown_name(format!("{path}.Dimensions[0].Name"), "value", other)
+                    .knowing(["FunctionName", "QueueName"]));
+            }
+        };
+        only(&read.namespace, &[namespace], path, "Namespace")?;
+        existing(there, what, &subject.value, &format!("{path}.Dimensions[0].Value"))?;
+        for (index, topic) in read.alarm_actions.iter().enumerate() {
+            let path = format!("{path}.AlarmActions[{index}]");
+            existing(self.topology.topics.contains(topic), "topic", topic, &path)?;
+        }
+        let alarm = Alarm { metric: read.metric_name, subject: subject.value.clone(), topics: read.alarm_actions };
+        self.topology.alarms.insert(resource.id, alarm);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The whole way from text to topology: every kind of thing that a template may name, and every error with its place.
 
 use proptest::prelude::*;
-use sluice_template::{DeadLetter, Filter, Pattern, TemplateError, Topology, Trigger};
+use sluice_template::{Alarm, DeadLetter, Filter, Pattern, TemplateError, Topology, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -143,6 +143,35 @@ fn table_bucket_topic_and_permission_are_read() {
     assert!(topology.topics.contains("Events"));
     assert_eq!(topology.permissions["Permission"].function, "WorkFunction");
     assert_eq!(topology.permissions["Permission"].principal, "apigateway.amazonaws.com");
+}
+
+#[test]
+fn alarms_say_what_they_watch_and_whom_they_tell() {
+    let topology = Topology::parse(SMALL).unwrap();
+    let (metric, topics) = ("ApproximateAgeOfOldestMessage".to_owned(), vec!["Events".to_owned()]);
+    let alarm = Alarm { metric, subject: "WorkQueue".to_owned(), topics };
+    assert_eq!(topology.alarms, BTreeMap::from([("WorkAlarm".to_owned(), alarm)]));
+    let with =
+        edited("      Dimensions: [{ Name: QueueName", "      Dimensions: [{ Name: A, Value: b }, { Name: QueueName");
+    let error = Topology::parse(&with).unwrap_err().to_string();
+    assert_eq!(error, "Resources.WorkAlarm.Properties.Dimensions: one dimension is needed here");
+    says(
+        "!GetAtt WorkQueue.QueueName",
+        "!Ref WorkFunction",
+        "Resources.WorkAlarm.Properties.Dimensions[0].Value: there is no queue `WorkFunction`",
+    );
+    says(
+        "AlarmActions: [!Ref Events]",
+        "AlarmActions: [!Ref WorkQueue]",
+        "Resources.WorkAlarm.Properties.AlarmActions[0]: there is no topic `WorkQueue`",
+    );
+}
+
+#[test]
+fn a_person_who_is_told_by_mail_is_no_queue() {
+    let topology = Topology::parse(SMALL).unwrap();
+    assert!(!topology.subscriptions.contains_key("PersonSubscription"));
+    assert!(topology.ignored.contains(&"Resources.PersonSubscription".to_owned()));
 }
 
 #[test]
@@ -305,7 +334,13 @@ fn an_unknown_thing_names_its_place_at_every_level() {
         "PayloadFormatVersion: \"1.0\"",
         "Resources.Integration.Properties.PayloadFormatVersion: unknown value `1.0`",
     );
-    says("Protocol: sqs", "Protocol: email", "Resources.WorkSubscription.Properties.Protocol: unknown value `email`");
+    says("Protocol: sqs", "Protocol: http", "Resources.WorkSubscription.Properties.Protocol: unknown value `http`");
+    says(
+        "Name: QueueName",
+        "Name: TopicName",
+        "Resources.WorkAlarm.Properties.Dimensions[0].Name: unknown value `TopicName`",
+    );
+    says("AWS/SQS", "AWS/Lambda", "Resources.WorkAlarm.Properties.Namespace: unknown value `AWS/Lambda`");
     says(
         "FilterPolicyScope: MessageAttributes",
         "FilterPolicyScope: MessageBody",

@@ -38,7 +38,8 @@ pub fn run() -> ExitCode {
         let sql_limits = SqlLimits {
             max_rows: start.settings.size("sql_max_rows")?,
             // Behind the gateway nobody waits longer, and there must be time to answer.
-            timeout: Duration::from_millis(start.settings.number("sql_timeout_ms")?).min(crate::timeout("api") - ANSWER),
+            timeout: Duration::from_millis(start.settings.number("sql_timeout_ms")?)
+                .min(crate::timeout("api") - ANSWER),
             max_memory_bytes: usize::MAX,
         };
         let settings = ApiSettings { sql_limits, sink_queues: sink_queues(&queues) };
@@ -129,7 +130,10 @@ mod tests {
     #[test]
     fn queues_are_read_by_name_and_letters_know_where_they_belong() {
         let read = queues("ConvertQueue=https://x/1, ConvertSubscriptionDeadLetterQueue=https://x/2").unwrap();
-        assert_eq!((read[0].name.as_str(), read[0].url.as_str(), &read[0].returns_to), ("ConvertQueue", "https://x/1", &None));
+        assert_eq!(
+            (read[0].name.as_str(), read[0].url.as_str(), &read[0].returns_to),
+            ("ConvertQueue", "https://x/1", &None)
+        );
         assert_eq!(read[1].returns_to.as_deref(), Some("ConvertQueue"));
         assert_eq!(sink_queues(&read), BTreeMap::from([(Sink::Lake, vec!["ConvertQueue".to_owned()])]));
         assert!(queues("ConvertQueue").unwrap_err().to_string().contains("`SLUICE_QUEUES`"));

@@ -43,7 +43,12 @@ where
 
 impl Start {
     /// What a setting names.
-    pub(crate) fn resource(&self, what: &'static str, key: &str, variable: &'static str) -> Result<Resource, SettingError> {
+    pub(crate) fn resource(
+        &self,
+        what: &'static str,
+        key: &str,
+        variable: &'static str,
+    ) -> Result<Resource, SettingError> {
         let name = self.settings.text(key)?;
         if name.is_empty() {
             return Err(SettingError { key: key.to_owned(), reason: "is empty".to_owned() });
@@ -93,8 +98,7 @@ impl Start {
             let text = String::from_utf8(bytes.into()).with_context(|| format!("the schema `{key}` is not UTF-8"))?;
             Ok::<_, anyhow::Error>((key, text))
         };
-        let own: Vec<(String, String)> =
-            futures::stream::iter(files).map(read).buffered(AT_ONCE).try_collect().await?;
+        let own: Vec<(String, String)> = futures::stream::iter(files).map(read).buffered(AT_ONCE).try_collect().await?;
         Ok(Arc::new(sluice_entry::schemas::registry(&own)?))
     }
 }

@@ -73,7 +73,9 @@ impl DynamoTable {
             let Err(error) = call.set_transact_items(Some(items)).send().await else { return Ok(()) };
             let reasons = match &error {
                 SdkError::ServiceError(service) => match service.err() {
-                    TransactWriteItemsError::TransactionCanceledException(cancelled) => cancelled.cancellation_reasons(),
+                    TransactWriteItemsError::TransactionCanceledException(cancelled) => {
+                        cancelled.cancellation_reasons()
+                    }
                     _ => return Err(failed(WRITE, &self.table, error)),
                 },
                 _ => return Err(failed(WRITE, &self.table, error)),

@@ -26,7 +26,8 @@ pub(super) enum AddTo {
 
 /// The key that a write is for.
 pub(super) fn key(write: &Write) -> &Key {
-    let (Write::Put { key, .. } | Write::Delete { key, .. } | Write::Add { key, .. } | Write::Check { key, .. }) = write;
+    let (Write::Put { key, .. } | Write::Delete { key, .. } | Write::Add { key, .. } | Write::Check { key, .. }) =
+        write;
     key
 }
 
@@ -77,42 +78,45 @@ pub(super) fn check_key(operation: &'static str, key: &Key) -> Result<(), PortEr
 /// entry for a map, up to 21 for a number.
 fn size(key: &Key, fields: &Map<String, Value>) -> usize {
     const FIXED: usize = 2 + 2 + 1 + 1 + 10 + 3 + 21 + 21;
-    let field = |(name, value): (&String, &Value)| {
-        1 + name.len() + if value.is_i64() { 21 } else { value.to_string().len() }
-    };
+    let field =
+        |(name, value): (&String, &Value)| 1 + name.len() + if value.is_i64() { 21 } else { value.to_string().len() };
     FIXED + key.partition.len() + key.sort.len() + fields.iter().map(field).sum::<usize>()
 }
 
 /// A write as an item of a transaction; `None` for a check of nothing.
 pub(super) fn item(table: &str, write: &Write, to: AddTo) -> Result<Option<TransactWriteItem>, BuildError> {
     let item = TransactWriteItem::builder();
-    Ok(Some(match write {
-        Write::Put { key, value, condition, expires_at } => item.update(put(table, key, value, *condition, *expires_at)?),
-        Write::Delete { key, condition } => {
-            let mut delete = Delete::builder().table_name(table).set_key(Some(key_of(key)));
-            if let Some((expression, name, value)) = expression(*condition) {
-                delete = delete.condition_expression(expression).expression_attribute_names("#c", name);
-                if let Some(value) = value {
-                    delete = delete.expression_attribute_values(":c", value);
+    Ok(Some(
+        match write {
+            Write::Put { key, value, condition, expires_at } => {
+                item.update(put(table, key, value, *condition, *expires_at)?)
+            }
+            Write::Delete { key, condition } => {
+                let mut delete = Delete::builder().table_name(table).set_key(Some(key_of(key)));
+                if let Some((expression, name, value)) = expression(*condition) {
+                    delete = delete.condition_expression(expression).expression_attribute_names("#c", name);
+                    if let Some(value) = value {
+                        delete = delete.expression_attribute_values(":c", value);
+                    }
                 }
+                item.delete(delete.build()?)
             }
-            item.delete(delete.build()?)
-        }
-        Write::Add { key, deltas, expires_at } => item.update(add(table, key, deltas, *expires_at, to)?),
-        Write::Check { key, condition } => {
-            let Some((expression, name, value)) = expression(*condition) else { return Ok(None) };
-            let mut check = ConditionCheck::builder()
-                .table_name(table)
-                .set_key(Some(key_of(key)))
-                .condition_expression(expression)
-                .expression_attribute_names("#c", name);
-            if let Some(value) = value {
-                check = check.expression_attribute_values(":c", value);
+            Write::Add { key, deltas, expires_at } => item.update(add(table, key, deltas, *expires_at, to)?),
+            Write::Check { key, condition } => {
+                let Some((expression, name, value)) = expression(*condition) else { return Ok(None) };
+                let mut check = ConditionCheck::builder()
+                    .table_name(table)
+                    .set_key(Some(key_of(key)))
+                    .condition_expression(expression)
+                    .expression_attribute_names("#c", name);
+                if let Some(value) = value {
+                    check = check.expression_attribute_values(":c", value);
+                }
+                item.condition_check(check.build()?)
             }
-            item.condition_check(check.build()?)
         }
-    }
-    .build()))
+        .build(),
+    ))
 }
 
 /// A condition as an expression over the attribute `#c` and, where it has one, the value `:c`.
@@ -187,10 +191,8 @@ fn add(
             condition = "attribute_exists(#v)".to_owned();
             for (i, (field, by)) in sums.into_iter().enumerate() {
                 let _ = write!(set, ", #v.#f{i} = if_not_exists(#v.#f{i}, :zero) + :d{i}");
-                let _ = write!(
-                    condition,
-                    " AND (attribute_not_exists(#v.#f{i}) OR #v.#f{i} BETWEEN :lo{i} AND :hi{i})"
-                );
+                let _ =
+                    write!(condition, " AND (attribute_not_exists(#v.#f{i}) OR #v.#f{i} BETWEEN :lo{i} AND :hi{i})");
                 let clamped = |bound: i64| bound.saturating_sub(by);
                 let (low, high) = if by < 0 { (clamped(i64::MIN), i64::MAX) } else { (i64::MIN, clamped(i64::MAX)) };
                 update = update
@@ -224,7 +226,8 @@ pub(super) fn cannot_add(write: &Write, item: &Item) -> Option<PortError> {
     let Write::Add { key, deltas, .. } = write else { return None };
     sums(deltas).into_iter().find_map(|(field, by)| {
         let fits = item.value.get(field).is_none_or(|value| value.as_i64().and_then(|n| n.checked_add(by)).is_some());
-        let detail = format!("`{field}` of `{}`/`{}` is no integer, or the sum leaves 64 bits", key.partition, key.sort);
+        let detail =
+            format!("`{field}` of `{}`/`{}` is no integer, or the sum leaves 64 bits", key.partition, key.sort);
         (!fits).then(|| PortError::new(ErrorKind::Invalid, WRITE, detail))
     })
 }

@@ -202,7 +202,10 @@ impl QueueConsole for SqsConsole {
             let call = self.client.change_message_visibility().queue_url(&queue.url).receipt_handle(receipt.0);
             call.visibility_timeout(0).send()
         };
-        futures::stream::iter(receipts.into_iter().map(give_back)).buffer_unordered(super::ENTRIES).collect::<Vec<_>>().await;
+        futures::stream::iter(receipts.into_iter().map(give_back))
+            .buffer_unordered(super::ENTRIES)
+            .collect::<Vec<_>>()
+            .await;
         seen.sort_by_key(|delivery| delivery.sent_ms);
         Ok(seen)
     }
@@ -218,7 +221,8 @@ impl QueueConsole for SqsConsole {
             return Err(PortError::new(ErrorKind::Invalid, REDRIVE, detail));
         };
         // A move by the service has no limit, and takes dead letters of queues only.
-        if limit == u64::MAX && source.is_some()
+        if limit == u64::MAX
+            && source.is_some()
             && let Some(moved) = self.move_all(from, from_arn, &to.arn).await?
         {
             return Ok(moved);

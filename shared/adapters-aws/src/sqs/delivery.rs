@@ -6,7 +6,8 @@ use std::collections::HashMap;
 
 /// A received message. An attribute that is no list counts as a list of one.
 pub(super) fn read(message: &Message) -> Delivery {
-    let system = |name| message.attributes().and_then(|attributes| attributes.get(&name)).and_then(|text| text.parse().ok());
+    let system =
+        |name| message.attributes().and_then(|attributes| attributes.get(&name)).and_then(|text| text.parse().ok());
     let count: Option<i64> = system(MessageSystemAttributeName::ApproximateReceiveCount);
     let attributes = message.message_attributes().into_iter().flatten().filter_map(|(name, value)| {
         let text = value.string_value()?;

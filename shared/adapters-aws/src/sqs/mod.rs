@@ -59,7 +59,11 @@ impl SqsQueue {
         Ok(self.entries(SEND, sent, reply.failed()))
     }
 
-    async fn delete_entries(&self, outcomes: &[(Receipt, Settlement)], entries: Vec<usize>) -> Result<Entries, PortError> {
+    async fn delete_entries(
+        &self,
+        outcomes: &[(Receipt, Settlement)],
+        entries: Vec<usize>,
+    ) -> Result<Entries, PortError> {
         let mut call = self.client.delete_message_batch().queue_url(&self.queue.name);
         for &entry in &entries {
             let built = DeleteMessageBatchRequestEntry::builder()
@@ -73,7 +77,11 @@ impl SqsQueue {
         Ok(self.entries(SETTLE, done, reply.failed()))
     }
 
-    async fn release_entries(&self, outcomes: &[(Receipt, Settlement)], entries: Vec<usize>) -> Result<Entries, PortError> {
+    async fn release_entries(
+        &self,
+        outcomes: &[(Receipt, Settlement)],
+        entries: Vec<usize>,
+    ) -> Result<Entries, PortError> {
         let mut call = self.client.change_message_visibility_batch().queue_url(&self.queue.name);
         for &entry in &entries {
             let (receipt, settlement) = &outcomes[entry];
@@ -216,7 +224,8 @@ impl Queue for SqsQueue {
             QueueAttributeName::ApproximateNumberOfMessagesDelayed,
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
         ];
-        let call = self.client.get_queue_attributes().queue_url(&self.queue.name).set_attribute_names(Some(names.into()));
+        let call =
+            self.client.get_queue_attributes().queue_url(&self.queue.name).set_attribute_names(Some(names.into()));
         let found = call.send().await.map_err(|error| failed(DEPTH, &self.queue, error))?;
         Ok(delivery::depth(found.attributes()))
     }

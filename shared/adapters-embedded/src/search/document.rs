@@ -2,7 +2,7 @@
 
 use super::dates;
 use super::fields::{Fields, key};
-use super::mapping::{Kind, Node, Path};
+use super::mapping::{IGNORE_ABOVE, Kind, Node, Path};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use sluice_ports::Document;
@@ -180,19 +180,19 @@ impl Walk<'_> {
         };
         let path = || node.path.clone();
         match &node.kind {
-            Kind::Keyword { ignore_above_bytes, words } => {
+            Kind::Keyword { ignore_above, words } => {
                 let text = scalar.into_text();
                 if *words {
                     self.out.present.push(path());
                     self.out.text.push((path(), Leaf::Text(text.clone())));
                 }
-                if text.len() <= *ignore_above_bytes {
+                if is_within(&text, *ignore_above) {
                     self.out.keyword.push((path(), Leaf::Text(text)));
                 }
             }
             Kind::Text { exact } => {
                 let text = scalar.into_text();
-                if *exact && text.len() <= PATH_BYTES {
+                if *exact && is_within(&text, IGNORE_ABOVE) {
                     self.out.keyword.push((path(), Leaf::Text(text.clone())));
                 }
                 self.out.present.push(path());
@@ -339,6 +339,11 @@ impl<'de> Visitor<'de> for Walk<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a text has at most `limit` characters as OpenSearch counts them.
+fn is_within(text: &str, limit: usize) -> bool {
+    text.len() <= limit || (text.len() <= 3 * limit && text.encode_utf16().count() <= limit)
 }
 
 /// Whether a document's key names the node itself and not something below it.

@@ -1,0 +1,293 @@
+//! The real template in an emulated account: deployed by `sam deploy`, used through its HTTP API, looked at by other programs.
+//!
+//! The functions are those of this build, put where `sam build` would have put them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test reports by panic")]
+
+use serde_json::{Value, json};
+use sluice_domain::demo;
+use sluice_domain::event::Shared;
+use sluice_domain::message::{self, Entry};
+use sluice_domain::time::Timestamp;
+use sluice_tests::ministack::{Account, Ministack, REGION};
+use sluice_tests::opensearch::OpenSearchServer;
+use sluice_tests::{binary, eventually, send_raw, sluice_text, tool};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+const STACK: &str = "sluice-test";
+/// Day of the sample events.
+const DAY: &str = "2026-11-20";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The stack as it was deployed.
+struct Deployed {
+    ministack: Ministack,
+    search: Option<Arc<OpenSearchServer>>,
+    account: Account,
+    /// Data folder for the command line; nothing is in it.
+    folder: tempfile::TempDir,
+    /// Logical id → physical id.
+    resources: BTreeMap<String, String>,
+    outputs: BTreeMap<String, String>,
+    key: String,
+}
+
+impl Deployed {
+    /// Deploys the template with the functions of this build; `None` where there is no emulator, which is said.
+    fn start() -> anyhow::Result<Option<Self>> {
+        let Some(ministack) = Ministack::start()? else {
+            return Ok(None);
+        };
+        let Some(mut sam) = tool("sam")? else {
+            return Ok(None);
+        };
+        let search = OpenSearchServer::shared()?;
+        let account = ministack.account();
+        let folder = tempfile::tempdir()?;
+        let built = folder.path().join("built");
+        std::fs::create_dir_all(built.join("infra"))?;
+        for file in ["template.yaml", "samconfig.toml", "infra/tables.yaml"] {
+            std::fs::copy(root().join(file), built.join(file))?;
+        }
+        for verb in ["api", "convert", "detect", "index", "ingest", "notify", "quarantine"] {
+            let code = built.join("functions").join(verb);
+            std::fs::create_dir_all(&code)?;
+            // What is left of a development build without its debug information is small enough to be handed about.
+            let stripped = Command::new("strip")
+                .arg("-o")
+                .arg(code.join("bootstrap"))
+                .arg(binary().with_file_name(verb))
+                .status()?;
+            anyhow::ensure!(
+                stripped.success(),
+                "cannot strip `{verb}`: build it with `cargo build --workspace --bins`"
+            );
+        }
+        let where_search_is = match &search {
+            Some(server) => format!("Search=endpoint SearchSign=none SearchEndpoint={}", server.url()),
+            None => "Search=none".to_owned(),
+        };
+        let output = sam
+            .args(["deploy", "--config-env", "dev", "--template-file", "template.yaml", "--stack-name", STACK])
+            .arg("--parameter-overrides")
+            .arg(format!("CreateMailIdentity=yes MailFrom=alerts@sluice.example {where_search_is}"))
+            .current_dir(&built)
+            .envs(account.environment())
+            .env("AWS_DEFAULT_REGION", REGION)
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        anyhow::ensure!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+        let mut deployed = Self {
+            ministack,
+            search,
+            account,
+            folder,
+            resources: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            key: String::new(),
+        };
+        let found = deployed.ask(
+            "
+cf = boto3.client('cloudformation')
+stack = cf.describe_stacks(StackName=argv[0])['Stacks'][0]
+resources = cf.describe_stack_resources(StackName=argv[0])['StackResources']
+secret = [r['PhysicalResourceId'] for r in resources if r['LogicalResourceId'] == 'AdminKeySecret'][0]
+answer = {
+    'outputs': {o['OutputKey']: o['OutputValue'] for o in stack['Outputs']},
+    'resources': {r['LogicalResourceId']: r['PhysicalResourceId'] for r in resources},
+    'key': boto3.client('secretsmanager').get_secret_value(SecretId=secret)['SecretString'],
+}",
+            &[STACK],
+        )?;
+        deployed.resources = serde_json::from_value(found["resources"].clone())?;
+        deployed.outputs = serde_json::from_value(found["outputs"].clone())?;
+        deployed.key = found["key"].as_str().unwrap_or_default().to_owned();
+        Ok(Some(deployed))
+    }
+
+    /// Asks the account by a Python program that sets `answer`; `boto3`, `json` and `argv` are at hand.
+    fn ask(&self, program: &str, arguments: &[&str]) -> anyhow::Result<Value> {
+        let program = format!("import boto3, json, sys\nargv = sys.argv[1:]\n{program}\nprint(json.dumps(answer))");
+        let Some(mut python) = tool("python")? else { anyhow::bail!("there is no Python") };
+        let output = python
+            .arg("-c")
+            .arg(program)
+            .args(arguments)
+            .envs(self.account.environment())
+            .env("AWS_DEFAULT_REGION", REGION)
+            .output()?;
+        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Path of the HTTP API on the emulator, whose own names (`ID.execute-api.…`) not every system resolves.
+    fn api_path(&self) -> String {
+        format!("/_aws/execute-api/{}/$default", self.resources["HttpApi"])
+    }
+
+    /// Runs the command line against the deployed HTTP API.
+    fn sluice(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let url = format!("{}{}", self.ministack.url, self.api_path());
+        let all: Vec<&str> = ["--url", &url, "--key", &self.key].into_iter().chain(arguments.iter().copied()).collect();
+        sluice_text(&self.folder.path().join("none"), &all)
+    }
+
+    fn request(&self, method: &str, path: &str, body: &[u8]) -> anyhow::Result<(u16, Value)> {
+        let headers =
+            [("content-type", "application/json"), ("authorization", &format!("Bearer {}", self.key) as &str)];
+        let reply = send_raw(&self.ministack.url, method, &format!("{}{path}", self.api_path()), &headers, body)?;
+        Ok((reply.status, reply.json()))
+    }
+
+    /// Messages in each queue, in sight or not, by logical id.
+    fn depths(&self) -> anyhow::Result<BTreeMap<String, u64>> {
+        let queues: Vec<String> = self
+            .resources
+            .iter()
+            .filter(|(id, _)| id.ends_with("Queue"))
+            .map(|(id, url)| format!("{id}={url}"))
+            .collect();
+        let queues: Vec<&str> = queues.iter().map(String::as_str).collect();
+        let found = self.ask(
+            "
+sqs, answer = boto3.client('sqs'), {}
+names = ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesNotVisible', 'ApproximateNumberOfMessagesDelayed']
+for pair in argv:
+    name, url = pair.split('=', 1)
+    answer[name] = sum(int(n) for n in sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)['Attributes'].values())",
+            &queues,
+        )?;
+        Ok(serde_json::from_value(found)?)
+    }
+
+    /// Waits until every queue but these is empty.
+    fn settle(&self, but: &[&str]) -> anyhow::Result<()> {
+        let mut depths = BTreeMap::new();
+        eventually("the queues are empty", || {
+            depths = self.depths()?;
+            Ok(depths.iter().all(|(id, depth)| *depth == 0 || but.contains(&id.as_str())))
+        })
+        .map_err(|e| e.context(format!("{depths:?}")))
+    }
+
+    /// Rows and distinct ids of each table, by pyarrow from the objects.
+    fn rows(&self) -> anyhow::Result<BTreeMap<String, (u64, u64)>> {
+        let found = self.ask(
+            "
+import io, pyarrow.parquet as pq
+s3, ids = boto3.client('s3'), {}
+for page in s3.get_paginator('list_objects_v2').paginate(Bucket=argv[0], Prefix='lake/'):
+    for found in page.get('Contents', []):
+        body = s3.get_object(Bucket=argv[0], Key=found['Key'])['Body'].read()
+        ids.setdefault(found['Key'].split('/')[1], []).extend(pq.ParquetFile(io.BytesIO(body)).read(columns=['id'])['id'].to_pylist())
+answer = {table: [len(all), len(set(all))] for table, all in ids.items()}",
+            &[&self.outputs["Bucket"]],
+        )?;
+        Ok(serde_json::from_value(found)?)
+    }
+
+    /// The first value of an Athena query's first row.
+    fn athena(&self, sql: &str) -> anyhow::Result<Value> {
+        self.ask(
+            "
+import time
+athena = boto3.client('athena')
+id = athena.start_query_execution(QueryString=argv[0], WorkGroup=argv[1], QueryExecutionContext={'Database': argv[2]})['QueryExecutionId']
+for _ in range(600):
+    status = athena.get_query_execution(QueryExecutionId=id)['QueryExecution']['Status']
+    if status['State'] not in ('QUEUED', 'RUNNING'):
+        break
+    time.sleep(0.1)
+assert status['State'] == 'SUCCEEDED', status
+answer = athena.get_query_results(QueryExecutionId=id)['ResultSet']['Rows'][1]['Data'][0]['VarCharValue']",
+            &[sql, &self.outputs["Workgroup"], &self.outputs["Database"]],
+        )
+    }
+
+    /// Subjects of the mails that SES took.
+    fn mails(&self) -> anyhow::Result<Vec<Value>> {
+        let reply = send_raw(&self.ministack.url, "GET", "/_ministack/ses/messages", &[], b"")?.json();
+        Ok(reply["messages"].as_array().cloned().unwrap_or_default())
+    }
+}
+
+#[test]
+fn events_take_the_whole_way_through_the_deployed_stack() {
+    let Some(stack) = Deployed::start().unwrap() else {
+        return;
+    };
+    stack.sluice(&["demo", "--day", DAY]).unwrap();
+    stack.settle(&[]).unwrap();
+    let expected: BTreeMap<String, u64> =
+        demo::EXPECTED.by_type.iter().map(|(name, count)| (name.replace('.', "_"), *count as u64)).collect();
+    let rows = stack.rows().unwrap();
+    for (table, count) in &expected {
+        assert_eq!(rows.get(table), Some(&(*count, *count)), "{table} by pyarrow");
+        let counted = stack.athena(&format!("SELECT count(*) FROM {table} WHERE dt = '{DAY}'")).unwrap();
+        assert_eq!(counted, count.to_string(), "{table} by Athena");
+    }
+    let mails = demo::EXPECTED.alerts.len();
+    assert_eq!(rows["alert_fired"], (mails as u64, mails as u64));
+    assert_eq!(stack.mails().unwrap().len(), mails, "{:#?}", stack.mails().unwrap());
+    let (status, reply) = stack.request("POST", "/v1/sql", br#"{"sql": "SELECT count(*) FROM http_access"}"#).unwrap();
+    assert_eq!(status, 200, "{reply}");
+    assert_eq!(reply["rows"][0][0].to_string().trim_matches('"'), expected["http_access"].to_string(), "{reply}");
+    let (status, reply) = stack.request("GET", "/v1/status", b"").unwrap();
+    assert_eq!((status, &reply["ledger"]["adds_up"]), (200, &json!(true)), "{reply:#}");
+
+    if let Some(server) = &stack.search {
+        let everything: u64 = rows.values().map(|(count, _)| count).sum();
+        let count = || Ok(send_raw(&server.url(), "GET", "/sluice-*/_count", &[], b"")?.json()["count"] == everything);
+        eventually("every row is a document", count).unwrap();
+        let query = json!({"size": 0, "track_total_hits": true, "query": {"term": {"type": "http.access"}}});
+        let (status, reply) = stack.request("POST", "/v1/search", query.to_string().as_bytes()).unwrap();
+        assert_eq!((status, &reply["hits"]["total"]["value"]), (200, &json!(expected["http_access"])), "{reply}");
+    }
+
+    one_poisoned_message_fails_alone(&stack, expected["game_start"]);
+}
+
+/// Ten messages come as one batch; the batch of one of them is held by a process that never comes back and whose lease does not end.
+fn one_poisoned_message_fails_alone(stack: &Deployed, before: u64) {
+    let event = |n: usize| {
+        let id = format!("poison-{n}");
+        let text = json!({"id": id, "source": "s", "type": "game.start", "time": format!("{DAY}T10:00:00Z"), "specversion": "1.0",
+            "data": {"play_id": id, "clicked_at": format!("{DAY}T10:00:00Z")}});
+        Entry { event_type: "game.start".into(), sent_bytes: 100, text: text.to_string() }
+    };
+    let received = Timestamp::parse_rfc3339(&format!("{DAY}T10:00:01Z")).unwrap();
+    let shared = Shared { received, client_ip: None, user_agent: None };
+    let bodies: Vec<String> =
+        (0..10).map(|n| message::pack(&format!("poison-{n}"), &shared, &[event(n)]).unwrap().body).collect();
+    stack
+        .ask(
+            "
+item = lambda pk, sk, value: {'pk': {'S': pk}, 'sk': {'S': sk}, 'v': {'M': value}, 'n': {'N': '1'}}
+table = boto3.client('dynamodb')
+table.put_item(TableName=argv[0], Item=item('group', 'held', {'state': {'S': '\"pending\"'}, 'lease_until_us': {'N': '4102444800000000'}}))
+table.put_item(TableName=argv[0], Item=item('batch', 'poison-7', {'group': {'S': '\"held\"'}, 'publish': {'S': '\"poison-7\"'}}))
+entries = [{'Id': str(n), 'MessageBody': body} for n, body in enumerate(json.loads(argv[2]))]
+answer = boto3.client('sqs').send_message_batch(QueueUrl=argv[1], Entries=entries).get('Failed', [])",
+            &[&stack.outputs["Table"], &stack.resources["ConvertQueue"], &json!(bodies).to_string()],
+        )
+        .unwrap();
+    eventually("the nine others are stored", || Ok(stack.rows()?["game_start"] == (before + 9, before + 9))).unwrap();
+    eventually("the poisoned one is in the dead-letter queue", || {
+        let depths = stack.depths()?;
+        if depths["ConvertDeadLetterQueue"] == 0 {
+            // It is hidden for the queue's visibility time-out after each try.
+            stack.ministack.advance(Duration::from_secs(60));
+        }
+        Ok(depths["ConvertDeadLetterQueue"] == 1)
+    })
+    .unwrap();
+    stack.settle(&["ConvertDeadLetterQueue"]).unwrap();
+    assert_eq!(stack.rows().unwrap()["game_start"], (before + 9, before + 9), "no neighbour was stored again");
+}
