@@ -12,8 +12,8 @@ use sluice_adapters_aws::sqs::SqsQueue;
 use sluice_adapters_aws::{Bounds, Connection, Resource};
 use sluice_domain::time::Timestamp;
 use sluice_ports::{
-    Condition, ErrorKind, Key, Message, Objects, PortError, PutMode, Query, Queue, Receipt, Settlement, Table, Tally, Topic,
-    Write,
+    Condition, ErrorKind, Key, Message, Objects, PortError, PutMode, Query, Queue, Receipt, Settlement, Table, Tally,
+    Topic, Write,
 };
 use sluice_stages::access::{KeySpec, Keys};
 use sluice_stages::groups::recorded_files;
@@ -260,7 +260,8 @@ fn without_second_form(request: &mut Request) {
 }
 
 fn second_failed_form(reply: String) -> String {
-    let failed = "<Failed><member><Id>1</Id><Code>InternalError</Code><SenderFault>false</SenderFault></member></Failed>";
+    let failed =
+        "<Failed><member><Id>1</Id><Code>InternalError</Code><SenderFault>false</SenderFault></member></Failed>";
     let bare = reply.replace("<Failed/>", "").replace("<Failed />", "").replace("<Failed></Failed>", "");
     bare.replace("</PublishBatchResult>", &format!("{failed}</PublishBatchResult>"))
 }
@@ -301,7 +302,8 @@ fn acknowledges_all() -> Result<Value, Value> {
 /// The reply that gives all messages of a delivery back.
 fn gives_all_back(delivery: &str) -> Result<Value, Value> {
     let delivery: Value = serde_json::from_str(delivery).unwrap();
-    let ids = delivery["Records"].as_array().unwrap().iter().map(|record| json!({"itemIdentifier": record["messageId"]}));
+    let ids =
+        delivery["Records"].as_array().unwrap().iter().map(|record| json!({"itemIdentifier": record["messageId"]}));
     Ok(json!({"batchItemFailures": ids.collect::<Vec<_>>()}))
 }
 
@@ -350,7 +352,11 @@ async fn convert_acknowledges_nothing_before_it_is_stored_and_stores_it_once() {
     assert_eq!(world.rows("game_start").await, events("game.start"), "stored once");
     assert_eq!(world.rows("game_result").await, events("game.result"), "stored once");
     assert!(SECRETS.iter().all(|secret| !convert.log().contains(secret)));
-    assert!(convert.log().contains("(setting `SLUICE_BUCKET`): no right to do this (AccessDenied"), "{}", convert.log());
+    assert!(
+        convert.log().contains("(setting `SLUICE_BUCKET`): no right to do this (AccessDenied"),
+        "{}",
+        convert.log()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -420,9 +426,13 @@ async fn what_is_missing_or_denied_is_one_line_that_names_the_setting() {
     assert_eq!(said["batchItemFailures"].as_array().unwrap().len(), 1, "the bad one is kept back: {said}");
     named(&convert.log(), &format!("queue `{gone}` (setting `SLUICE_QUARANTINE_QUEUE`) is not there"));
 
-    let denied = r#"{"__type":"com.amazonaws#AccessDeniedException","message":"not authorized to perform: dynamodb:GetItem"}"#;
+    let denied =
+        r#"{"__type":"com.amazonaws#AccessDeniedException","message":"not authorized to perform: dynamodb:GetItem"}"#;
     world.proxy.fail("BatchGetItem", usize::MAX, Fault::Answer(400, denied.into()));
     let mut ingest = world.start("ingest");
     assert_eq!(ingest.call(&request).unwrap().unwrap()["statusCode"], 503);
-    named(&ingest.log(), "(setting `SLUICE_TABLE`): no right to do this (AccessDeniedException: not authorized to perform");
+    named(
+        &ingest.log(),
+        "(setting `SLUICE_TABLE`): no right to do this (AccessDeniedException: not authorized to perform",
+    );
 }

@@ -13,8 +13,10 @@ use sluice_entry::sqs::{SqsAttributes, SqsEvent, SqsRecord};
 use sluice_ports::{Delivery, Objects, Queue, Receipt, Settlement, Table};
 use sluice_stages::access::{KeySpec, Keys};
 use sluice_stages::groups::recorded_files;
+use sluice_tests::eventually;
 use sluice_tests::lambda::{Lambda, Said, TRACE_ID};
 use sluice_tests::ministack::Ministack;
+use sluice_tests::opensearch::OpenSearchServer;
 use sluice_tests::stack::{ADMIN_KEY, PATIENT, Stack};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -163,6 +165,33 @@ fn the_convert_function_stores_what_is_queued_once() {
         let expected = events_in(&delivery, kind);
         assert!(expected > 0);
         assert_eq!(world.rows(&kind.replace('.', "_")), expected, "{kind}");
+    }
+}
+
+#[test]
+fn the_index_function_makes_what_is_queued_findable_once() {
+    let (Some(world), Some(server)) = (World::new(), OpenSearchServer::shared().unwrap()) else { return };
+    let mut environment = world.environment();
+    environment.push(("SLUICE_SEARCH_ENDPOINT".into(), server.url()));
+    environment.push(("SLUICE_SEARCH_SIGN".into(), "none".into()));
+    let mut index = Lambda::start("index", &environment).unwrap();
+    let delivery = sample("index/two-messages");
+    assert_eq!(index.call(&delivery).unwrap(), all_acknowledged(), "{}", index.log());
+    assert_eq!(index.call(&delivery).unwrap(), all_acknowledged(), "{}", index.log());
+    let read = world.key(KeySpec::read());
+    let mut api = Lambda::start("api", &environment).unwrap();
+    for kind in ["game.start", "game.result"] {
+        let query = json!({"size": 0, "track_total_hits": true, "query": {"term": {"type": kind}}});
+        let mut event: Value = serde_json::from_str(&sample("api/search").replace("sample-read-key", &read)).unwrap();
+        event["body"] = query.to_string().into();
+        let mut found = Value::Null;
+        eventually("it is found", || {
+            let reply = api.call(&event.to_string())?.unwrap();
+            found = serde_json::from_str(reply["body"].as_str().unwrap())?;
+            Ok(found["hits"]["total"]["value"].as_u64().unwrap_or(0) > 0)
+        })
+        .unwrap();
+        assert_eq!(found["hits"]["total"]["value"], events_in(&delivery, kind), "{kind}: {found}");
     }
 }
 
@@ -400,6 +429,7 @@ fn every_function_of_the_template_is_tried_here() {
     let folders = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../functions")).unwrap();
     for folder in folders.flatten() {
         let verb = folder.file_name().into_string().unwrap();
-        assert!(text.contains(&format!("world.start(\"{verb}\"")), "no test starts `{verb}`");
+        let started = ["world.start", "Lambda::start"].iter().any(|call| text.contains(&format!("{call}(\"{verb}\"")));
+        assert!(started, "no test starts `{verb}`");
     }
 }

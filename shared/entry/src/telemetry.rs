@@ -35,7 +35,8 @@ pub fn start(level: &str, format: LogFormat) {
             tracing_subscriber::registry().with(lines).try_init()
         }
         LogFormat::Lambda => {
-            let counting = Counting.with_filter(Targets::new().with_default(LevelFilter::INFO).with_target(TARGET, LevelFilter::TRACE));
+            let counting = Counting
+                .with_filter(Targets::new().with_default(LevelFilter::INFO).with_target(TARGET, LevelFilter::TRACE));
             let lines = lines.json().flatten_event(true).with_span_list(false).with_filter(filter);
             tracing_subscriber::registry().with(lines).with(counting).try_init()
         }
