@@ -54,7 +54,7 @@ impl Ministack {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let url = format!("http://127.0.0.1:{port}");
         let mut child = Command::new(python)
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("ministack.py"))
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("emulator.py"))
             .env("AWS_ENDPOINT_URL", &url)
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
@@ -72,14 +72,19 @@ impl Ministack {
             .context("cannot start ministack")?;
         let pipes =
             (child.stdin.take().context("no stdin")?, BufReader::new(child.stdout.take().context("no stdout")?));
-        let started = Self { url, process: Some(Process { child, pipes: Mutex::new(pipes) }) };
+        let mut started = Self { url, process: Some(Process { child, pipes: Mutex::new(pipes) }) };
         started.wait_until_healthy()?;
         Ok(Some(started))
     }
 
-    fn wait_until_healthy(&self) -> anyhow::Result<()> {
+    fn wait_until_healthy(&mut self) -> anyhow::Result<()> {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
+            if let Some(process) = &mut self.process
+                && let Some(status) = process.child.try_wait()?
+            {
+                bail!("ministack ended with {status}; `.venv/bin/python tests/emulator.py` says why");
+            }
             let health = crate::send_raw(&self.url, "GET", "/_ministack/health", &[], b"");
             if health.is_ok_and(|reply| reply.status == 200) {
                 return Ok(());

@@ -24,6 +24,8 @@ pub fn template() -> anyhow::Result<Topology> {
 /// Clients that prepare an account and look at what is in it.
 #[derive(Debug, Clone)]
 pub struct Clients {
+    /// SQL.
+    pub athena: aws_sdk_athena::Client,
     /// Objects.
     pub s3: aws_sdk_s3::Client,
     /// Table.
@@ -45,6 +47,7 @@ impl Clients {
         let sdk = connection.sdk();
         let s3 = aws_sdk_s3::config::Builder::from(sdk).force_path_style(true).build();
         Self {
+            athena: aws_sdk_athena::Client::new(sdk),
             s3: aws_sdk_s3::Client::from_conf(s3),
             dynamodb: aws_sdk_dynamodb::Client::new(sdk),
             sns: aws_sdk_sns::Client::new(sdk),
@@ -59,6 +62,15 @@ impl Clients {
         let place = BucketLocationConstraint::from(crate::ministack::REGION);
         let place = CreateBucketConfiguration::builder().location_constraint(place).build();
         self.s3.create_bucket().bucket(name).create_bucket_configuration(place).send().await?;
+        Ok(())
+    }
+
+    /// Makes an Athena workgroup whose results lie in a bucket.
+    pub async fn make_workgroup(&self, name: &str, bucket: &str) -> anyhow::Result<()> {
+        use aws_sdk_athena::types::{ResultConfiguration, WorkGroupConfiguration};
+        let results = ResultConfiguration::builder().output_location(format!("s3://{bucket}/query-results/")).build();
+        let configuration = WorkGroupConfiguration::builder().result_configuration(results).build();
+        self.athena.create_work_group().name(name).configuration(configuration).send().await?;
         Ok(())
     }
 
@@ -150,6 +162,8 @@ pub struct Stack {
     pub topic: String,
     /// URLs of the queues by logical id.
     pub queues: BTreeMap<String, String>,
+    /// Name of the Athena workgroup.
+    pub workgroup: String,
     /// Name of the secret with the first admin key.
     pub admin_key_secret: String,
 }
@@ -164,6 +178,8 @@ impl Stack {
         let clients = Clients::new(&account);
         let bucket = account.name("lake");
         clients.make_bucket(&bucket).await?;
+        let workgroup = account.name("queries");
+        clients.make_workgroup(&workgroup, &bucket).await?;
         let table = account.name("state");
         let keys = topology.tables.values().next().context("the template has no table")?;
         clients.make_table(&table, &keys.partition_key, &keys.sort_key).await?;
@@ -197,7 +213,7 @@ impl Stack {
         }
         let admin_key_secret = account.name("admin-key");
         clients.secrets.create_secret().name(&admin_key_secret).secret_string(ADMIN_KEY).send().await?;
-        Ok(Self { account, clients, bucket, table, topic, queues: urls, admin_key_secret })
+        Ok(Self { account, clients, bucket, table, topic, queues: urls, admin_key_secret, workgroup })
     }
 
     /// The environment of every function of this stack, as Lambda and the template give it.
@@ -208,7 +224,7 @@ impl Stack {
             [
                 ("SLUICE_ADMIN_KEY_SECRET", self.admin_key_secret.clone()),
                 ("SLUICE_ATHENA_DATABASE", "default".to_owned()),
-                ("SLUICE_ATHENA_WORKGROUP", "primary".to_owned()),
+                ("SLUICE_ATHENA_WORKGROUP", self.workgroup.clone()),
                 ("SLUICE_BUCKET", self.bucket.clone()),
                 ("SLUICE_MAIL_FROM", "alerts@sluice.example".to_owned()),
                 ("SLUICE_QUARANTINE_QUEUE", self.queues.get("QuarantineQueue").cloned().unwrap_or_default()),

@@ -107,7 +107,10 @@ async fn ses_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn athena_keeps_the_contract() {
     let Some(account) = account() else { return };
-    let workgroup = Resource::new("workgroup", "primary", "SLUICE_ATHENA_WORKGROUP");
+    let (clients, name) = (Clients::new(&account), account.name("results"));
+    clients.make_bucket(&name).await.unwrap();
+    clients.make_workgroup(&name, &name).await.unwrap();
+    let workgroup = Resource::new("workgroup", &name, "SLUICE_ATHENA_WORKGROUP");
     let database = Resource::new("database", "default", "SLUICE_ATHENA_DATABASE");
     contract::sql::all(&AthenaSql::new(&account.connection(PATIENT), workgroup, &database)).await;
 }
