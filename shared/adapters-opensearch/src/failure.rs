@@ -227,11 +227,7 @@ mod tests {
             DocumentOutcome::Rejected(why) => assert_eq!(why, "mapper_parsing_exception: why: because"),
             other => panic!("{other:?}"),
         }
-        assert_eq!(
-            kind(400, "validation_exception"),
-            Some(ErrorKind::Unavailable),
-            "the cluster has no room for a shard"
-        );
+        assert_eq!(kind(400, "validation_exception"), Some(ErrorKind::Unavailable), "the cluster has no room for a shard");
         assert_eq!(kind(403, "cluster_block_exception"), Some(ErrorKind::Denied));
         assert_eq!(kind(404, "index_not_found_exception"), Some(ErrorKind::NotFound));
         assert_eq!(kind(503, "unavailable_shards_exception"), Some(ErrorKind::Unavailable));
