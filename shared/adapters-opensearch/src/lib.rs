@@ -101,8 +101,8 @@ impl OpenSearch {
 #[async_trait]
 impl Search for OpenSearch {
     async fn define(&self, templates: Vec<IndexTemplate>) -> Result<(), PortError> {
-        let puts = stream::iter(templates.iter().map(|template| self.define_one(template)));
-        puts.buffer_unordered(DEFINING).try_collect().await
+        let puts: Vec<_> = templates.iter().map(|template| self.define_one(template)).collect();
+        stream::iter(puts).buffer_unordered(DEFINING).try_collect().await
     }
 
     async fn create(&self, documents: Vec<Document>) -> Result<Vec<DocumentOutcome>, PortError> {
