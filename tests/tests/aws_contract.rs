@@ -88,6 +88,7 @@ async fn sns_and_sqs_keep_the_contract() {
         dead_letters: queue(&dead_url),
         console: Some(Arc::new(SqsConsole::new(&connection, "SLUICE_QUEUES", queues))),
         looks_count: true,
+        days_can_pass: ministack.has_clock(),
         table: Some(Arc::new(table)),
         advance: Box::new(move |by| ministack.advance(by)),
     };

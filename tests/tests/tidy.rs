@@ -95,6 +95,40 @@ fn an_arrow_in_the_wrong_direction_is_found() {
     assert_eq!(violations(&wrong), ["convert → ingest", "sluice-ports → sluice-domain"]);
 }
 
+/// Every crate that a package links.
+fn linked(package: &str) -> BTreeSet<String> {
+    let arguments =
+        ["tree", "--package", package, "--edges", "normal", "--prefix", "none", "--format", "{p}", "--offline"];
+    let output = Command::new(env!("CARGO")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_function_links_only_what_it_calls() {
+    // The engines of one machine, and second libraries for what there is one for.
+    let nowhere = ["aws-config", "aws-lc-sys", "datafusion", "native-tls", "openssl-sys", "rusqlite", "tantivy"];
+    let somewhere = [
+        ("parquet", ["convert"].as_slice()),
+        ("sqlparser", &["api"]),
+        ("opensearch", &["api", "index"]),
+        ("aws-sdk-sesv2", &["notify"]),
+        ("aws-sdk-sns", &["api", "detect", "ingest"]),
+        ("aws-sdk-athena", &["api"]),
+    ];
+    for function in FUNCTIONS {
+        let linked = linked(function);
+        assert!(linked.contains("lambda_runtime") && linked.len() > 50, "{function}: {linked:?}");
+        for library in nowhere {
+            assert!(!linked.contains(library), "`{function}` links `{library}`");
+        }
+        for (library, by) in &somewhere {
+            assert_eq!(linked.contains(*library), by.contains(&function), "`{library}` in `{function}`");
+        }
+    }
+}
+
 #[test]
 fn every_function_is_a_package_of_its_verb() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -25,7 +25,7 @@ const PARTS_AT_ONCE: usize = 4;
 const PAGE: i32 = 1_000;
 /// Bytes of one part of a key between slashes, which is what a file system takes.
 const SEGMENT_BYTES: usize = 255;
-/// Names the put that wrote an object, so that a put whose reply was lost knows its own object again.
+/// Metadata that names the put that wrote an object, so that a put whose reply was lost knows its own object again.
 const PUT: &str = "sluice-put";
 /// Attempts at a conditional put while another one for the same key is under way (409).
 const CONTESTED_ATTEMPTS: u32 = 5;
@@ -46,37 +46,39 @@ impl S3Objects {
         Self { client: Client::from_conf(config), bucket }
     }
 
-    async fn put_whole(&self, key: &str, bytes: &Bytes, put: Option<&str>) -> Result<(), PortError> {
+    async fn put_whole(&self, put: &Put<'_>) -> Result<(), PortError> {
         let mut request = self
             .client
             .put_object()
             .bucket(&self.bucket.name)
-            .key(key)
+            .key(put.key)
+            .metadata(PUT, &put.id)
             .checksum_algorithm(ChecksumAlgorithm::Crc32)
-            .body(ByteStream::from(bytes.clone()));
-        if let Some(put) = put {
-            request = request.if_none_match("*").metadata(PUT, put);
+            .body(ByteStream::from(put.bytes.clone()));
+        if put.mode == PutMode::IfAbsent {
+            request = request.if_none_match("*");
         }
         request.send().await.map_err(|error| failed(PUT_OPERATION, &self.bucket, error))?;
         Ok(())
     }
 
-    async fn put_in_parts(&self, key: &str, bytes: &Bytes, put: Option<&str>) -> Result<(), PortError> {
-        let fail = |error| failed(PUT_OPERATION, &self.bucket, error);
-        let mut create = self
+    async fn put_in_parts(&self, put: &Put<'_>) -> Result<(), PortError> {
+        let created = self
             .client
             .create_multipart_upload()
             .bucket(&self.bucket.name)
-            .key(key)
-            .checksum_algorithm(ChecksumAlgorithm::Crc32);
-        if let Some(put) = put {
-            create = create.metadata(PUT, put);
-        }
-        let created = create.send().await.map_err(fail)?;
-        let upload = created.upload_id().ok_or_else(|| self.unreadable("there is no upload id"))?;
-        let result = self.put_parts(key, bytes, put, upload).await;
+            .key(put.key)
+            .metadata(PUT, &put.id)
+            .checksum_algorithm(ChecksumAlgorithm::Crc32)
+            .send()
+            .await
+            .map_err(|error| failed(PUT_OPERATION, &self.bucket, error))?;
+        let upload = created.upload_id().ok_or_else(|| {
+            PortError::new(ErrorKind::Timeout, PUT_OPERATION, format!("{}: there is no upload id", self.bucket))
+        })?;
+        let result = self.put_parts(put, upload).await;
         if result.is_err() {
-            let abort = self.client.abort_multipart_upload().bucket(&self.bucket.name).key(key).upload_id(upload);
+            let abort = self.client.abort_multipart_upload().bucket(&self.bucket.name).key(put.key).upload_id(upload);
             if let Err(error) = abort.send().await {
                 // The bucket's lifecycle rule for unfinished uploads takes it away.
                 tracing::debug!(error = %failed(PUT_OPERATION, &self.bucket, error), "an upload was left unfinished");
@@ -85,7 +87,8 @@ impl S3Objects {
         result
     }
 
-    async fn put_parts(&self, key: &str, bytes: &Bytes, put: Option<&str>, upload: &str) -> Result<(), PortError> {
+    async fn put_parts(&self, put: &Put<'_>, upload: &str) -> Result<(), PortError> {
+        let bytes = put.bytes;
         let starts = (0..bytes.len()).step_by(PART_BYTES).zip(1_i32..);
         let parts = futures::stream::iter(starts.map(|(start, number)| async move {
             let part = bytes.slice(start..bytes.len().min(start + PART_BYTES));
@@ -93,7 +96,7 @@ impl S3Objects {
                 .client
                 .upload_part()
                 .bucket(&self.bucket.name)
-                .key(key)
+                .key(put.key)
                 .upload_id(upload)
                 .part_number(number)
                 .checksum_algorithm(ChecksumAlgorithm::Crc32)
@@ -114,10 +117,10 @@ impl S3Objects {
             .client
             .complete_multipart_upload()
             .bucket(&self.bucket.name)
-            .key(key)
+            .key(put.key)
             .upload_id(upload)
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build());
-        if put.is_some() {
+        if put.mode == PutMode::IfAbsent {
             complete = complete.if_none_match("*");
         }
         complete.send().await.map_err(|error| failed(PUT_OPERATION, &self.bucket, error))?;
@@ -125,9 +128,9 @@ impl S3Objects {
     }
 
     /// Whether the object that is there was written by this very put, whose reply was lost.
-    async fn is_own(&self, key: &str, put: &str) -> bool {
-        let head = self.head(key).await;
-        head.is_ok_and(|head| head.metadata().and_then(|m| m.get(PUT)).is_some_and(|found| found == put))
+    async fn is_own(&self, put: &Put<'_>) -> bool {
+        let head = self.head(put.key).await;
+        head.is_ok_and(|head| head.metadata().and_then(|m| m.get(PUT)).is_some_and(|found| *found == put.id))
     }
 
     async fn head(&self, key: &str) -> Result<HeadObjectOutput, PortError> {
@@ -142,10 +145,14 @@ impl S3Objects {
         }
         error
     }
+}
 
-    fn unreadable(&self, why: &str) -> PortError {
-        PortError::new(ErrorKind::Timeout, PUT_OPERATION, format!("{}: {why}", self.bucket))
-    }
+/// One put.
+struct Put<'a> {
+    key: &'a str,
+    bytes: &'a Bytes,
+    mode: PutMode,
+    id: String,
 }
 
 const PUT_OPERATION: &str = "objects.put";
@@ -157,20 +164,15 @@ const DELETE: &str = "objects.delete";
 impl Objects for S3Objects {
     async fn put(&self, key: &str, bytes: Bytes, mode: PutMode) -> Result<(), PortError> {
         check_key(PUT_OPERATION, key)?;
-        let put = match mode {
-            PutMode::Overwrite => None,
-            PutMode::IfAbsent => Some(uuid::Uuid::now_v7().to_string()),
-        };
+        let put = Put { key, bytes: &bytes, mode, id: uuid::Uuid::now_v7().to_string() };
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let result = if bytes.len() <= WHOLE_BYTES {
-                self.put_whole(key, &bytes, put.as_deref()).await
-            } else {
-                self.put_in_parts(key, &bytes, put.as_deref()).await
-            };
-            let (Err(error), Some(put)) = (&result, &put) else { return result };
-            if error.kind == ErrorKind::Conflict && self.is_own(key, put).await {
+            let result =
+                if bytes.len() <= WHOLE_BYTES { self.put_whole(&put).await } else { self.put_in_parts(&put).await };
+            let Err(error) = &result else { return result };
+            // What is said of a call that is sent again after its reply was lost: the key is taken, or the upload is over.
+            if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) && self.is_own(&put).await {
                 return Ok(());
             }
             let contested = error.kind == ErrorKind::Throttled && error.detail.contains("ConditionalRequestConflict");

@@ -50,6 +50,7 @@ async fn topic_queues_and_console_keep_the_contract() {
         dead_letters: state.queue("DeadLetters").unwrap(),
         console: Some(state.console()),
         looks_count: false,
+        days_can_pass: true,
         table: Some(state.table()),
         advance: Box::new(move |by| clock.advance(by)),
     };

@@ -59,6 +59,7 @@ async fn memory_topic_and_queues_keep_the_contract() {
         dead_letters,
         console: Some(Arc::new(console)),
         looks_count: false,
+        days_can_pass: true,
         table: Some(table),
         advance: Box::new(move |by| clock.advance(by)),
     };

@@ -14,6 +14,8 @@ use std::fmt::Write as _;
 pub(crate) const MAX_WRITES: usize = 100;
 /// Most bytes of an item, its names and its key included.
 const ITEM_BYTES: usize = 400 * 1_024;
+/// Most bytes of all items of a transaction.
+const TRANSACTION_BYTES: usize = 4 * 1_024 * 1_024;
 
 /// What an addition finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +44,7 @@ pub(super) fn check(writes: &[Write]) -> Result<(), PortError> {
     if writes.len() > MAX_WRITES {
         return invalid(format!("{} writes in one transaction; it takes {MAX_WRITES}", writes.len()));
     }
-    let mut keys = BTreeSet::new();
+    let (mut keys, mut all_bytes) = (BTreeSet::new(), 0);
     for write in writes {
         let key = key(write);
         check_key(WRITE, key)?;
@@ -54,11 +56,16 @@ pub(super) fn check(writes: &[Write]) -> Result<(), PortError> {
             return invalid(format!("the value of `{}`/`{}` is not a JSON object", key.partition, key.sort));
         };
         let bytes = size(key, fields);
+        all_bytes += bytes;
         if bytes > ITEM_BYTES {
             let detail =
                 format!("the item `{}`/`{}` has {bytes} bytes; it takes {ITEM_BYTES}", key.partition, key.sort);
             return Err(PortError::new(ErrorKind::TooLarge, WRITE, detail));
         }
+    }
+    if all_bytes > TRANSACTION_BYTES {
+        let detail = format!("a transaction of {all_bytes} bytes; it takes {TRANSACTION_BYTES}");
+        return Err(PortError::new(ErrorKind::TooLarge, WRITE, detail));
     }
     Ok(())
 }
@@ -230,4 +237,44 @@ pub(super) fn cannot_add(write: &Write, item: &Item) -> Option<PortError> {
             format!("`{field}` of `{}`/`{}` is no integer, or the sum leaves 64 bits", key.partition, key.sort);
         (!fits).then(|| PortError::new(ErrorKind::Invalid, WRITE, detail))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_transaction_has_a_bound_of_its_own() {
+        let put = |n: usize| Write::Put {
+            key: Key::new("p", n.to_string()),
+            value: json!({"x": "x".repeat(390_000)}),
+            condition: Condition::Any,
+            expires_at: None,
+        };
+        assert!(check(&(0..10).map(put).collect::<Vec<_>>()).is_ok());
+        let error = check(&(0..11).map(put).collect::<Vec<_>>()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::TooLarge, "{error}");
+    }
+
+    #[test]
+    fn an_addition_is_possible_to_integers_within_64_bits_only() {
+        let add = |field: &str, by| Write::Add {
+            key: Key::new("p", "s"),
+            deltas: vec![(field.into(), by)],
+            expires_at: None,
+        };
+        let value = json!({"n": 5, "text": "5", "half": 0.5, "max": i64::MAX});
+        let item = Item { key: Key::new("p", "s"), value, version: 1, expires_at: None };
+        for (field, by, possible) in [
+            ("n", 1, true),
+            ("new", 1, true),
+            ("text", 1, false),
+            ("half", 1, false),
+            ("max", 1, false),
+            ("max", -1, true),
+        ] {
+            assert_eq!(cannot_add(&add(field, by), &item).is_none(), possible, "{field} {by}");
+        }
+    }
 }

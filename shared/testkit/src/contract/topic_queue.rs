@@ -30,6 +30,8 @@ pub struct World {
     pub looks_count: bool,
     /// The table of the tallies, where the adapter adds them.
     pub table: Option<Arc<dyn Table>>,
+    /// Whether days can pass too, or time is waited for.
+    pub days_can_pass: bool,
     /// Lets this much time pass for the queues.
     pub advance: Box<dyn Fn(Duration) + Send + Sync>,
 }
@@ -415,6 +417,9 @@ async fn tallies_go_with_the_message(world: &World) {
 }
 
 async fn old_messages_are_gone(world: &World) {
+    if !world.days_can_pass {
+        return;
+    }
     send(&world.filtered, &["old"]).await;
     (world.advance)(RETENTION - Duration::from_secs(10));
     send(&world.filtered, &["young"]).await;
