@@ -22,8 +22,9 @@ pub(crate) fn invalid(operation: &'static str, detail: &str) -> PortError {
 
 /// The same error once more, for another document.
 pub(crate) fn again(error: &PortError) -> PortError {
-    let copy = PortError::new(error.kind, error.operation, error.detail.clone());
-    PortError { retry_after: error.retry_after, ..copy }
+    let mut copy = PortError::new(error.kind, error.operation, error.detail.clone());
+    copy.retry_after = error.retry_after;
+    copy
 }
 
 /// A request without an answer.

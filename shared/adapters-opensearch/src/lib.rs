@@ -79,8 +79,10 @@ impl OpenSearch {
         let body = Bytes::from(template::body(template).to_string());
         let call = Call { method: Method::Put, path: &name, query: &[], body, operation: DEFINE };
         let answer = self.cluster.send(call).await?;
-        failure::check(DEFINE, &answer)
-            .map_err(|e| PortError { detail: format!("template `{}`: {}", template.name, e.detail), ..e })
+        failure::check(DEFINE, &answer).map_err(|mut e| {
+            e.detail = format!("template `{}`: {}", template.name, e.detail);
+            e
+        })
     }
 
     /// One bulk request: what became of each document, or nothing where the server takes no request of that size.
