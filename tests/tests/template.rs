@@ -619,6 +619,12 @@ fn somebody_is_told_when_something_fails() {
 }
 
 #[test]
+fn the_bill_counts_the_alarms_that_there_are() {
+    let prices: toml::Table = fs::read_to_string(root().join("infra/prices.toml")).unwrap().parse().unwrap();
+    assert_eq!(prices["work"]["alarms"].as_float(), Some(real().alarms.len() as f64));
+}
+
+#[test]
 fn the_tables_for_athena_follow_from_the_schemas() {
     let path = root().join("infra/tables.yaml");
     let made = tables_template(&sluice_entry::schemas::registry(&[]).unwrap()).unwrap();

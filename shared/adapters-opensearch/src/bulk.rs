@@ -2,8 +2,8 @@
 
 use crate::failure::{self, CREATE};
 use bytes::Bytes;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use sluice_ports::{Document, DocumentOutcome, ErrorKind, PortError};
 use std::fmt;
@@ -217,7 +217,9 @@ mod tests {
 
     #[test]
     fn an_answer_that_tells_too_little_is_no_success() {
-        for body in ["", "{}", r#"{"items":[]}"#, r#"{"items":[{"create":{}}]}"#, r#"{"items":[{"index":{"status":201}}]}"#] {
+        for body in
+            ["", "{}", r#"{"items":[]}"#, r#"{"items":[{"create":{}}]}"#, r#"{"items":[{"index":{"status":201}}]}"#]
+        {
             assert_eq!(outcomes(body.as_bytes(), 1).unwrap_err().kind, ErrorKind::Timeout, "{body}");
         }
     }

@@ -82,7 +82,8 @@ impl Cluster {
 fn transport(url: &str, access: Access) -> Result<Transport, PortError> {
     let parsed = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     // The address itself may hold a password, so it is not repeated.
-    let parsed = parsed.ok_or_else(|| invalid(OPEN, "the address of the search cluster is not an http or https URL"))?;
+    let parsed =
+        parsed.ok_or_else(|| invalid(OPEN, "the address of the search cluster is not an http or https URL"))?;
     if !parsed.username().is_empty() || parsed.password().is_some() {
         return Err(invalid(OPEN, "the address of the search cluster holds a user: give user and password apart"));
     }

@@ -22,8 +22,9 @@ pub(crate) fn invalid(operation: &'static str, detail: &str) -> PortError {
 
 /// The same error once more, for another document.
 pub(crate) fn again(error: &PortError) -> PortError {
-    let copy = PortError::new(error.kind, error.operation, error.detail.clone());
-    PortError { retry_after: error.retry_after, ..copy }
+    let mut copy = PortError::new(error.kind, error.operation, error.detail.clone());
+    copy.retry_after = error.retry_after;
+    copy
 }
 
 /// A request without an answer.
@@ -227,7 +228,11 @@ mod tests {
             DocumentOutcome::Rejected(why) => assert_eq!(why, "mapper_parsing_exception: why: because"),
             other => panic!("{other:?}"),
         }
-        assert_eq!(kind(400, "validation_exception"), Some(ErrorKind::Unavailable), "the cluster has no room for a shard");
+        assert_eq!(
+            kind(400, "validation_exception"),
+            Some(ErrorKind::Unavailable),
+            "the cluster has no room for a shard"
+        );
         assert_eq!(kind(403, "cluster_block_exception"), Some(ErrorKind::Denied));
         assert_eq!(kind(404, "index_not_found_exception"), Some(ErrorKind::NotFound));
         assert_eq!(kind(503, "unavailable_shards_exception"), Some(ErrorKind::Unavailable));

@@ -79,9 +79,9 @@ impl OpenSearch {
         let body = Bytes::from(template::body(template).to_string());
         let call = Call { method: Method::Put, path: &name, query: &[], body, operation: DEFINE };
         let answer = self.cluster.send(call).await?;
-        failure::check(DEFINE, &answer).map_err(|e| PortError {
-            detail: format!("template `{}`: {}", template.name, e.detail),
-            ..e
+        failure::check(DEFINE, &answer).map_err(|mut e| {
+            e.detail = format!("template `{}`: {}", template.name, e.detail);
+            e
         })
     }
 
@@ -103,8 +103,8 @@ impl OpenSearch {
 #[async_trait]
 impl Search for OpenSearch {
     async fn define(&self, templates: Vec<IndexTemplate>) -> Result<(), PortError> {
-        let puts = stream::iter(templates.iter().map(|template| self.define_one(template)));
-        puts.buffer_unordered(DEFINING).try_collect().await
+        let puts: Vec<_> = templates.iter().map(|template| self.define_one(template)).collect();
+        stream::iter(puts).buffer_unordered(DEFINING).try_collect().await
     }
 
     async fn create(&self, documents: Vec<Document>) -> Result<Vec<DocumentOutcome>, PortError> {

@@ -44,17 +44,14 @@ fn complete(mapping: &mut Value) {
             fields.values_mut().for_each(complete);
         }
     }
-    let mut default = |name: &str, value: Value| {
-        mapping.entry(name).or_insert(value);
+    let defaults = match mapping_type(mapping) {
+        "keyword" => vec![("ignore_above", json!(IGNORE_ABOVE))],
+        "date" => vec![("format", json!(DATE_FORMAT))],
+        "text" => vec![("analyzer", json!("sluice_index")), ("search_analyzer", json!("sluice_search"))],
+        _ => vec![],
     };
-    match mapping_type(mapping) {
-        "keyword" => default("ignore_above", json!(IGNORE_ABOVE)),
-        "date" => default("format", json!(DATE_FORMAT)),
-        "text" => {
-            default("analyzer", json!("sluice_index"));
-            default("search_analyzer", json!("sluice_search"));
-        }
-        _ => {}
+    for (name, value) in defaults {
+        mapping.entry(name).or_insert(value);
     }
 }
 

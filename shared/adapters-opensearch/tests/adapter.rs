@@ -53,7 +53,11 @@ impl Fake {
         };
         let (status, headers, body) = (fake.play)(number, &seen);
         let reply = Response::builder().status(status).header("content-type", "application/json");
-        headers.into_iter().fold(reply, |reply, (name, value)| reply.header(name, value)).body(Body::from(body)).unwrap()
+        headers
+            .into_iter()
+            .fold(reply, |reply, (name, value)| reply.header(name, value))
+            .body(Body::from(body))
+            .unwrap()
     }
 
     fn seen(&self) -> Vec<Seen> {
@@ -118,7 +122,9 @@ async fn documents_go_in_requests_of_bounded_bytes_and_come_back_in_order() {
 
 #[tokio::test]
 async fn a_request_that_is_too_large_for_the_server_is_halved_and_a_document_alone_is_rejected() {
-    let fake = Fake::start(|_, seen| if seen.body.len() > 500 { (413, vec![], String::new()) } else { all_created(seen) }).await;
+    let fake =
+        Fake::start(|_, seen| if seen.body.len() > 500 { (413, vec![], String::new()) } else { all_created(seen) })
+            .await;
     let mut all = documents(4, 100);
     all.insert(2, Document { id: "large".into(), ..documents(1, 600).remove(0) });
     let outcomes = fake.adapter(OpenSearchSettings::default()).create(all).await.unwrap();
@@ -235,8 +241,11 @@ async fn a_template_that_is_refused_is_named() {
         _ => (400, vec![], json!({"error": {"type": "mapper_parsing_exception", "reason": "no handler"}}).to_string()),
     })
     .await;
-    let template =
-        |name: &str| IndexTemplate { name: name.into(), pattern: format!("{name}-*"), mappings: json!({"properties": {}}) };
+    let template = |name: &str| IndexTemplate {
+        name: name.into(),
+        pattern: format!("{name}-*"),
+        mappings: json!({"properties": {}}),
+    };
     let search = fake.adapter(OpenSearchSettings::default());
     search.define(vec![template("good")]).await.unwrap();
     let error = search.define(vec![template("good"), template("bad")]).await.unwrap_err();
@@ -295,8 +304,7 @@ mod aws {
             assert_eq!(seen.headers["x-amz-security-token"], "session");
         }
         let nobody = Access::SigV4 { service: SignedService::Domain, config: SdkConfig::builder().build() };
-        let error =
-            OpenSearch::new(Place::Url(fake.url.clone()), nobody, OpenSearchSettings::default()).err().unwrap();
+        let error = OpenSearch::new(Place::Url(fake.url.clone()), nobody, OpenSearchSettings::default()).err().unwrap();
         assert!(error.detail.contains("region or credentials are missing"), "{error}");
     }
 

@@ -101,8 +101,8 @@ mod tests {
         let subscriber = tracing_subscriber::registry().with(Counting);
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(events.received = 5_u64, events.stored = 3_usize, unknown = 9, "a line");
-            tracing::trace!(target: TARGET, events.stored = 1, oldest_sent_ms = 9_000_u64);
-            tracing::trace!(target: TARGET, oldest_sent_ms = 8_000_u64);
+            tracing::event!(target: TARGET, tracing::Level::TRACE, events.stored = 1, oldest_sent_ms = 9_000_u64);
+            tracing::event!(target: TARGET, tracing::Level::TRACE, oldest_sent_ms = 8_000_u64);
         });
         let line: Value = serde_json::from_str(&take("dev", "convert", 10_500).unwrap()).unwrap();
         assert_eq!((&line["Received"], &line["Stored"], &line["OldestAge"]), (&json!(5), &json!(4), &json!(2_500)));

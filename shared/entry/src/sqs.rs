@@ -73,7 +73,7 @@ pub fn read(function: &'static str, event: &[u8]) -> Result<Vec<Item>, InvokeErr
         serde_json::from_slice(event).map_err(|e| InvokeError::Event { function, reason: e.to_string() })?;
     let sent_ms = event.records.iter().filter_map(|record| record.attributes.sent_timestamp.parse::<u64>().ok());
     let oldest_sent_ms = sent_ms.min().unwrap_or(u64::MAX);
-    tracing::trace!(target: metrics::TARGET, messages = event.records.len(), oldest_sent_ms);
+    tracing::event!(target: metrics::TARGET, tracing::Level::TRACE, messages = event.records.len(), oldest_sent_ms);
     Ok(event
         .records
         .into_iter()

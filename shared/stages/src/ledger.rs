@@ -247,7 +247,7 @@ pub async fn count_duplicate(
     );
     match table.write(writes).await {
         Ok(()) => {
-            tracing::trace!(target: "metrics", events.duplicates = header.count);
+            tracing::event!(target: "metrics", tracing::Level::TRACE, events.duplicates = header.count);
             Ok(())
         }
         Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => {

@@ -8,6 +8,7 @@ use sluice_adapters_aws::athena::AthenaSql;
 use sluice_adapters_aws::secrets;
 use sluice_adapters_aws::sqs::{ConsoleQueue, SqsConsole};
 use sluice_domain::time::Timestamp;
+use sluice_entry::Function;
 use sluice_entry::functions::HttpFunction;
 use sluice_entry::settings::SettingError;
 use sluice_ports::{Document, DocumentOutcome, ErrorKind, IndexTemplate, PortError, Search, SqlLimits};
@@ -52,7 +53,7 @@ pub fn run() -> ExitCode {
             keys,
             rules: Arc::new(Rules::new(table)),
         };
-        Ok(Arc::new(HttpFunction(Api::new(ports, settings))))
+        Ok(Arc::new(HttpFunction(Api::new(ports, settings))) as Arc<dyn Function>)
     })
 }
 

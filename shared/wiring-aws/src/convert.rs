@@ -2,6 +2,7 @@
 
 use crate::start::run as start;
 use sluice_columnar::ParquetEncoder;
+use sluice_entry::Function;
 use sluice_entry::functions::QueueFunction;
 use sluice_stages::convert::{Convert, ConvertPorts, ConvertSettings};
 use std::process::ExitCode;
@@ -17,6 +18,6 @@ pub fn run() -> ExitCode {
         };
         let registry = start.registry().await?;
         let convert = Convert::new(ports, registry, Arc::new(ParquetEncoder), ConvertSettings::default());
-        Ok(Arc::new(QueueFunction(convert)))
+        Ok(Arc::new(QueueFunction(convert)) as Arc<dyn Function>)
     })
 }

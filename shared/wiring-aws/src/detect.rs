@@ -1,6 +1,7 @@
 //! `detect`.
 
 use crate::start::run as start;
+use sluice_entry::Function;
 use sluice_entry::functions::DetectFunction;
 use sluice_stages::detect::{Detect, DetectPorts, DetectSettings};
 use std::process::ExitCode;
@@ -12,6 +13,6 @@ pub fn run() -> ExitCode {
         let ports =
             DetectPorts { table: Arc::new(start.table()?), topic: start.topic()?, quarantine: start.quarantine()? };
         let detect = Detect::new(ports, start.registry().await?, DetectSettings::default());
-        Ok(Arc::new(DetectFunction(detect)))
+        Ok(Arc::new(DetectFunction(detect)) as Arc<dyn Function>)
     })
 }

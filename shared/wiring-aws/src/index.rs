@@ -3,6 +3,7 @@
 use crate::search;
 use crate::start::run as start;
 use anyhow::Context as _;
+use sluice_entry::Function;
 use sluice_entry::functions::QueueFunction;
 use sluice_stages::index::{Index, IndexPorts, IndexSettings};
 use std::process::ExitCode;
@@ -17,6 +18,6 @@ pub fn run() -> ExitCode {
         let ports = IndexPorts { search, table: Arc::new(start.table()?), quarantine: start.quarantine()? };
         let index = Index::new(ports, start.registry().await?, IndexSettings::default());
         index.define_templates().await.context("the search index cannot be prepared")?;
-        Ok(Arc::new(QueueFunction(index)))
+        Ok(Arc::new(QueueFunction(index)) as Arc<dyn Function>)
     })
 }

@@ -1,6 +1,7 @@
 //! `ingest`.
 
 use crate::start::run as start;
+use sluice_entry::Function;
 use sluice_entry::functions::{HttpFunction, ingest_settings};
 use sluice_stages::access::Keys;
 use sluice_stages::ingest::{Ingest, IngestPorts};
@@ -13,6 +14,6 @@ pub fn run() -> ExitCode {
         let keys = Arc::new(Keys::new(Arc::new(start.table()?)));
         let ports = IngestPorts { topic: start.topic()?, quarantine: start.quarantine()?, keys };
         let settings = ingest_settings(&start.settings)?;
-        Ok(Arc::new(HttpFunction(Ingest::new(ports, start.registry().await?, settings))))
+        Ok(Arc::new(HttpFunction(Ingest::new(ports, start.registry().await?, settings))) as Arc<dyn Function>)
     })
 }

@@ -233,8 +233,9 @@ impl Ingest {
         }
         let outcome = self.take(request, &key, now).await;
         self.rate.charge(&key.id, (outcome.accepted + outcome.rejected + outcome.unavailable).max(1));
-        tracing::trace!(
+        tracing::event!(
             target: "metrics",
+            tracing::Level::TRACE,
             events.received = outcome.accepted + outcome.rejected,
             events.stored = outcome.accepted,
             events.rejected = outcome.rejected,
