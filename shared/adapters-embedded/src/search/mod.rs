@@ -8,6 +8,7 @@ mod dates;
 mod document;
 mod failure;
 mod fields;
+mod lookup;
 mod mapping;
 mod pattern;
 mod query;
