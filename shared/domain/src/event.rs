@@ -1,7 +1,7 @@
 //! The event: the CloudEvents 1.0 envelope with Sluice's extension attributes, as it is accepted from outside and as it travels inside.
 
 use crate::json::{self, Node, Object, Value};
-use crate::schema::{ENVELOPE, Registry, Violation};
+use crate::schema::{Computed, ENVELOPE, Registry, Violation};
 use crate::time::{DAY_US, Timestamp};
 use chrono_tz::Tz;
 use std::borrow::Cow;
@@ -17,6 +17,8 @@ pub const MAX_TYPE_BYTES: usize = 128;
 pub const MAX_ATTRIBUTE_BYTES: usize = 1_024;
 /// How far ahead of the receive time an event's own time may lie.
 pub const MAX_AHEAD_US: i64 = DAY_US;
+/// A sent number this far from what the server computes is another one: clients round to whole numbers, up or down.
+pub const ROUNDING: f64 = 1.0;
 /// Areas of types that only the product itself writes.
 pub const RESERVED_AREAS: [&str; 3] = ["alert", "scenario", "sluice"];
 /// Derived events whose cause already has this many hops go to quarantine.
@@ -68,8 +70,10 @@ pub struct Event<'a> {
     pub trace_parent: Option<Cow<'a, str>>,
     /// How many events stand between this one and the one from outside that caused it.
     pub hops: Option<i64>,
-    /// The payload.
+    /// The payload as it was sent.
     pub data: Data<'a>,
+    /// Fields of `data` that the server computed, as name and JSON text: written in place of what was sent.
+    pub computed: Vec<(String, String)>,
     /// Attributes that the envelope does not name, as name and JSON text, in order.
     pub extra: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
@@ -166,6 +170,7 @@ impl<'a> Event<'a> {
             _ => Data::Absent,
         };
         event.check_data(context.registry)?;
+        event.compute(context.registry);
         let clock = event.set_time(time, context);
         Ok((event, clock))
     }
@@ -208,6 +213,20 @@ impl<'a> Event<'a> {
         }
     }
 
+    /// Computes what the schema leaves to the server. What was sent and says something else is kept in `extra` as `original_<field>`; less
+    /// than [`ROUNDING`] away it says the same.
+    fn compute(&mut self, registry: &Registry) {
+        let Data::Json(Node { value: Value::Object(object), .. }) = &self.data else { return };
+        for Computed { name, value } in registry.resolve(&self.event_type).computed(object) {
+            let sent = object.get(name).filter(|node| node.value != Value::Null).map(|node| node.raw);
+            let differs = |sent: &&str| sent.parse::<f64>().is_ok_and(|sent| (sent - value).abs() >= ROUNDING);
+            if let Some(sent) = sent.filter(differs) {
+                self.extra.push((Cow::Owned(format!("original_{name}")), Cow::Borrowed(sent)));
+            }
+            self.computed.push((name.to_owned(), serde_json::Value::from(value).to_string()));
+        }
+    }
+
     fn empty(received: Timestamp) -> Self {
         Self {
             id: Cow::Borrowed(""),
@@ -227,6 +246,7 @@ impl<'a> Event<'a> {
             trace_parent: None,
             hops: None,
             data: Data::Absent,
+            computed: Vec::new(),
             extra: Vec::new(),
         }
     }
@@ -288,7 +308,14 @@ impl<'a> Event<'a> {
             Data::Absent => {}
             Data::Json(node) => {
                 out.push_str(",\"data\":");
-                out.push_str(node.raw);
+                match &node.value {
+                    Value::Object(Object(members)) if !self.computed.is_empty() => {
+                        let is_sent = |name: &str| self.computed.iter().all(|(computed, _)| computed != name);
+                        let sent = members.iter().map(|(k, v)| (k.as_ref(), v.raw)).filter(|(k, _)| is_sent(k));
+                        write_members(out, sent.chain(self.computed.iter().map(|(k, v)| (k.as_str(), v.as_str()))));
+                    }
+                    _ => out.push_str(node.raw),
+                }
             }
             Data::Base64(text) => {
                 out.push_str(",\"data_base64\":");
@@ -429,8 +456,13 @@ mod tests {
     const GAME: &str = r#"{"type":"object","x-type":"game.start","required":["play_id"],"properties":{"play_id":{"type":"string","x-column-id":101}}}"#;
     const EVENT: &str = r#"{"type":"object","x-type":"event","properties":{"data":{"x-json":true,"x-column-id":101}}}"#;
 
+    const RESULT: &str = r#"{"type":"object","x-type":"game.result","properties":{
+        "total":{"type":"integer","minimum":0,"x-column-id":101},
+        "hit":{"type":"integer","minimum":0,"x-max-field":"total","x-column-id":102},
+        "rate":{"type":"number","maximum":100,"x-percent-of":["hit","total"],"x-column-id":103}}}"#;
+
     fn registry() -> Registry {
-        Registry::load([("event.json", EVENT), ("game.json", GAME)]).unwrap()
+        Registry::load([("event.json", EVENT), ("game.json", GAME), ("result.json", RESULT)]).unwrap()
     }
 
     fn now() -> Timestamp {
@@ -513,6 +545,28 @@ mod tests {
         ] {
             assert_eq!(accept(text).unwrap_err().pointer, pointer, "{text}");
         }
+    }
+
+    #[test]
+    fn what_the_server_computes_takes_the_place_of_what_was_sent() {
+        let written = |data: &str| {
+            let text = format!(r#"{{"id":"1","source":"g","type":"game.result","data":{data}}}"#);
+            let (out, _) = accept(&text).unwrap();
+            out[out.find(",\"data\":").unwrap()..].to_owned()
+        };
+        let computed = r#","data":{"total":8,"hit":5,"new":[1],"rate":62.5}"#;
+        assert_eq!(written(r#"{"total":8,"hit":5,"new":[1]}"#), format!("{computed}}}"));
+        assert_eq!(written(r#"{"rate":null,"total":8,"hit":5,"new":[1]}"#), format!("{computed}}}"));
+        for rounded in ["62", "63", "62.5", "6.25e1"] {
+            let data = format!(r#"{{"rate":{rounded},"total":8,"hit":5,"new":[1]}}"#);
+            assert_eq!(written(&data), format!("{computed}}}"), "{rounded}");
+        }
+        for other in ["100", "61.5", "-7", "0"] {
+            let data = format!(r#"{{"rate":{other},"total":8,"hit":5,"new":[1]}}"#);
+            assert_eq!(written(&data), format!(r#"{computed},"extra":{{"original_rate":{other}}}}}"#));
+        }
+        assert_eq!(written(r#"{"total":0,"hit":0}"#), r#","data":{"total":0,"hit":0,"rate":0.0}}"#);
+        assert_eq!(written(r#"{"rate": 7, "total":8}"#), r#","data":{"rate": 7, "total":8}}"#, "nothing to compute it from");
     }
 
     #[test]

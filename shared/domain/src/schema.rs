@@ -5,9 +5,12 @@
 //! `$schema`, `$id`, `$comment`, and the `x-…` annotations of the vocabulary. Any other keyword is an error at load, since a check that is
 //! not made would otherwise look as if it were.
 
+mod relation;
+
 use crate::json::{self, Node, Object, Value};
 use crate::time::Timestamp;
 use chrono_tz::Tz;
+use relation::Relations;
 use serde_json::{Map, Value as Json, json};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -128,6 +131,16 @@ pub struct Schema {
     /// Days to keep, where bounded.
     pub retention_days: Option<u32>,
     by_name: HashMap<String, usize>,
+    relations: Relations,
+}
+
+/// A field that the server computes, whatever was sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Computed<'s> {
+    /// Name of the field in `data`.
+    pub name: &'s str,
+    /// Its value.
+    pub value: f64,
 }
 
 /// The value of one cell, borrowed from the event.
@@ -312,6 +325,8 @@ impl Schema {
                 format!("`{}` and `{}` have the same x-column-id {}", pair[0].name, pair[1].name, pair[0].id),
             ));
         }
+        let relations = Relations::parse(properties, &columns)
+            .map_err(|(at, reason)| fail(&format!("/properties{at}"), reason))?;
         let by_name: HashMap<String, usize> = columns.iter().enumerate().map(|(i, c)| (c.name.clone(), i)).collect();
         let sort = root.get("x-sort").and_then(Json::as_str).unwrap_or("subject").to_owned();
         if !by_name.contains_key(&sort) && !ENVELOPE.iter().any(|c| c.name == sort) {
@@ -335,6 +350,7 @@ impl Schema {
             sort,
             retention_days,
             by_name,
+            relations,
         })
     }
 
@@ -364,7 +380,13 @@ impl Schema {
                 }
             }
         }
-        Ok(())
+        self.relations.check(&self.columns, data)
+    }
+
+    /// The fields of checked data that the server computes, with their values.
+    pub fn computed(&self, data: &Object<'_>) -> Vec<Computed<'_>> {
+        let computed = self.relations.compute(&self.columns, data);
+        computed.into_iter().map(|(column, value)| Computed { name: &column.name, value }).collect()
     }
 
     /// The OpenSearch `mappings` of this type's documents: the envelope at the top, the data fields under `data`.
@@ -443,6 +465,8 @@ impl Column {
             "x-personal",
             "x-bloom",
             "x-unit",
+            "x-max-field",
+            "x-percent-of",
         ];
         if let Some(key) = map.keys().find(|k| !known.contains(&k.as_str())) {
             return Err((format!("/{key}"), format!("keyword `{key}` is not understood")));

@@ -13,7 +13,8 @@ const EVENT: &str = r#"{"type":"object","x-type":"event","properties":{"data":{"
 const RESULT: &str = r#"{"type":"object","x-type":"game.result","required":["play_id"],"properties":{
     "play_id":{"type":"string","maxLength":64,"x-column-id":101},
     "total":{"type":"integer","minimum":0,"x-column-id":102},
-    "rate":{"type":"number","maximum":100,"x-column-id":103},
+    "rate":{"type":"number","maximum":100,"x-percent-of":["hit","total"],"x-column-id":103},
+    "hit":{"type":"integer","minimum":0,"x-max-field":"total","x-column-id":105},
     "fine":{"type":"string","x-decimal":[9,2],"x-column-id":104}}}"#;
 
 fn now() -> Timestamp {
@@ -976,4 +977,22 @@ fn sample(n: usize, with_id: bool) -> String {
         n % 9,
         n * 37 % 90_000,
     )
+}
+
+#[tokio::test]
+async fn fields_that_depend_on_each_other_are_checked_and_computed() {
+    let rig = Rig::new().await;
+    let data = |data: &str| format!(r#"{{"source":"game","type":"game.result","data":{data}}}"#);
+    let body = [
+        data(r#"{"play_id":"p","total":50,"hit":51}"#),
+        data(r#"{"play_id":"p","total":50,"hit":49,"rate":100}"#),
+        data(r#"{"play_id":"p","total":0,"hit":0}"#),
+    ];
+    let (status, reply) = rig.post("application/x-ndjson", body.join("\n")).await;
+    assert_eq!((status, &reply["accepted"], &reply["rejected"]), (202, &json!(2), &json!(1)));
+    assert_eq!((&reply["errors"][0]["index"], &reply["errors"][0]["pointer"]), (&json!(0), &json!("/data/hit")));
+    let published = rig.published();
+    assert_eq!((&published[0]["data"]["rate"], &published[0]["extra"]["original_rate"]), (&json!(98.0), &json!(100)));
+    assert_eq!((&published[1]["data"]["rate"], &published[1]["extra"]), (&json!(0.0), &Json::Null));
+    assert_eq!(rig.kept().len(), 1);
 }
