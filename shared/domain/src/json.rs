@@ -517,8 +517,9 @@ fn scan_number(bytes: &[u8]) -> Option<usize> {
 /// Splits the text of a JSON array into the texts of its elements without judging the elements, so that one broken element does not
 /// take its neighbours. Answers `None` when the first character is not `[`.
 ///
-/// Where the brackets do not close, the rest is the last element, and parsing it will say what is wrong.
-pub fn split_array(text: &[u8]) -> Option<Vec<&[u8]>> {
+/// Where the brackets do not close, the rest is the last element, and parsing it will say what is wrong. Of an array with more than `most`
+/// elements only the first `most` + 1 are answered: an array of commas alone must not become a list sixteen times its size.
+pub fn split_array(text: &[u8], most: usize) -> Option<Vec<&[u8]>> {
     let start = text.iter().position(|b| !b.is_ascii_whitespace())?;
     if text[start] != b'[' {
         return None;
@@ -542,6 +543,9 @@ pub fn split_array(text: &[u8]) -> Option<Vec<&[u8]>> {
             b'}' | b']' => depth = depth.saturating_sub(1),
             b',' if depth == 0 => {
                 parts.push(text[from..at].trim_ascii());
+                if parts.len() > most {
+                    return Some(parts);
+                }
                 from = at + 1;
             }
             _ => {}
@@ -619,12 +623,19 @@ mod tests {
 
     #[test]
     fn an_array_splits_into_elements_even_where_one_is_broken() {
-        let parts = split_array(br#" [{"a":"],["}, {"b":NaN} ,{"c":[1,2]}] "#).unwrap();
+        let parts = split_array(br#" [{"a":"],["}, {"b":NaN} ,{"c":[1,2]}] "#, 3).unwrap();
         assert_eq!(parts, [br#"{"a":"],["}"#.as_slice(), br#"{"b":NaN}"#, br#"{"c":[1,2]}"#]);
-        assert_eq!(split_array(b"[]").unwrap().len(), 0);
-        assert_eq!(split_array(b"[1").unwrap(), [b"1"]);
-        assert_eq!(split_array(b"[1] x").unwrap(), [b"1".as_slice(), b"x"]);
-        assert!(split_array(b"{}").is_none());
+        assert_eq!(split_array(b"[]", 9).unwrap().len(), 0);
+        assert_eq!(split_array(b"[1", 9).unwrap(), [b"1"]);
+        assert_eq!(split_array(b"[1] x", 9).unwrap(), [b"1".as_slice(), b"x"]);
+        assert!(split_array(b"{}", 9).is_none());
+        assert_eq!(split_array(b"[1,2,3]", 3).unwrap(), [b"1", b"2", b"3"]);
+        assert_eq!(
+            split_array(b"[1,2,3,4,5", 3).unwrap(),
+            [b"1", b"2", b"3", b"4"],
+            "one more than asked for, and no further"
+        );
+        assert!(split_array(&[b"[".as_slice(), &[b','; 1_000]].concat(), 3).unwrap().capacity() <= 8);
     }
 
     proptest! {
@@ -653,14 +664,14 @@ mod tests {
 
         #[test]
         fn splitting_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let _ = split_array(&bytes);
+            let _ = split_array(&bytes, 9);
             let _ = parse(&bytes);
         }
 
         #[test]
         fn a_well_formed_array_splits_as_it_parses(items in proptest::collection::vec("[a-z\\[\\]{},\"\\\\]{0,8}", 0..6)) {
             let text = serde_json::to_string(&items).unwrap();
-            let parts = split_array(text.as_bytes()).unwrap();
+            let parts = split_array(text.as_bytes(), usize::MAX).unwrap();
             let back: Vec<String> = parts.iter().map(|p| serde_json::from_slice(p).unwrap()).collect();
             prop_assert_eq!(back, items);
         }

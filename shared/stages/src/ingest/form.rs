@@ -12,8 +12,6 @@ use std::io::Read;
 const ZSTD_WINDOW_LOG: u32 = 23;
 /// Bodies up to this are parsed as a whole: a tree takes some ten times the text.
 const PARSE_WHOLE_BYTES: usize = 256 * 1024;
-/// Bodies up to this are split before their events are counted: the slices of so many take a few MiB at most.
-const SPLIT_FREELY_BYTES: usize = 512 * 1024;
 
 /// A request that is refused as a whole, or one event of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,10 +166,7 @@ pub(super) fn split<'b>(form: &Form, body: &'b [u8], max_events: usize) -> Resul
             events
         }
         Form::Plain | Form::Batch if body.trim_ascii_start().starts_with(b"[") => {
-            if body.len() > SPLIT_FREELY_BYTES && count_elements(body, max_events) > max_events {
-                return Err(too_many());
-            }
-            json::split_array(body).unwrap_or_default()
+            json::split_array(body, max_events).unwrap_or_default()
         }
         Form::Batch => {
             return Err(refusal(400, "malformed_json", "a batch is a JSON array"));
@@ -183,30 +178,6 @@ pub(super) fn split<'b>(form: &Form, body: &'b [u8], max_events: usize) -> Resul
         n if n > max_events => Err(too_many()),
         _ => Ok(events),
     }
-}
-
-/// How many elements [`json::split_array`] finds, counted up to `enough` + 1: an array of commas alone must not become a list of slices
-/// sixteen times its size.
-fn count_elements(text: &[u8], enough: usize) -> usize {
-    let mut at = text.iter().position(|b| *b == b'[').map_or(text.len(), |open| open + 1);
-    let (mut depth, mut count) = (0usize, 1);
-    while at < text.len() && count <= enough {
-        match text[at] {
-            b'"' => {
-                at += 1;
-                while at < text.len() && text[at] != b'"' {
-                    at += 1 + usize::from(text[at] == b'\\');
-                }
-            }
-            b'{' | b'[' => depth += 1,
-            b']' if depth == 0 => break,
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            b',' if depth == 0 => count += 1,
-            _ => {}
-        }
-        at += 1;
-    }
-    count
 }
 
 /// The text of a binary-mode event: its `ce-` headers, percent-decoded, as attributes, and the body as data.
