@@ -19,9 +19,6 @@ const ASK_MS: u64 = 15 * 60_000;
 /// Longest wait that a server's `Retry-After` is believed.
 const LONGEST_WAIT_MS: u64 = 5 * 60_000;
 
-/// Code of an event that was good but not stored: to be sent again.
-const UNAVAILABLE: &str = "unavailable";
-
 /// A server and a key. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -71,6 +68,9 @@ pub struct EventReply {
     pub accepted: u64,
     /// How many it did not.
     pub rejected: u64,
+    /// How many were good and not stored this time.
+    #[serde(default)]
+    pub unavailable: u64,
     /// Why; the server may leave some out.
     #[serde(default)]
     pub errors: Vec<EventError>,
@@ -285,7 +285,9 @@ impl Client {
         }
         // A request of which no event was accepted is answered 400, 403 or 413, with the same body as 202.
         match serde_json::from_slice::<EventReply>(&bytes) {
-            Ok(reply) if reply.errors.iter().any(|e| e.code == UNAVAILABLE) => {
+            // Only the whole request again is safe: events that were given up as timed out may be stored after all, and what is sent with the
+            // same idempotency key in the same places is stored once.
+            Ok(reply) if reply.unavailable > 0 => {
                 Err(Try::Again(CallError::Busy("the server cannot store events for the moment".into()), wait))
             }
             Ok(reply) => Ok(EventReply { status: status.as_u16(), ..reply }),
@@ -482,15 +484,22 @@ pub mod tests {
     #[tokio::test]
     async fn a_request_of_which_a_part_was_not_stored_is_made_again() {
         let fake = Fake::start(|number, _| match number {
+            // The errors that are shown need not name an event that was not stored.
             0 => {
-                let error = r#"{"index":1,"pointer":"","code":"unavailable","reason":"send it again"}"#;
-                (202, vec![], format!(r#"{{"accepted":1,"rejected":1,"errors":[{error}]}}"#))
+                let error = r#"{"index":0,"pointer":"/time","code":"time","reason":"bad"}"#;
+                (202, vec![], format!(r#"{{"accepted":1,"rejected":1,"unavailable":7,"errors":[{error}]}}"#))
             }
-            _ => (202, vec![], r#"{"accepted":2,"rejected":0,"errors":[]}"#.into()),
+            _ => (202, vec![], r#"{"accepted":8,"rejected":1,"unavailable":0,"errors":[]}"#.into()),
         })
         .await;
         let sent = fake.client().send_events(&body()).await;
-        assert_eq!((sent.outcome.unwrap().accepted, sent.retries), (2, 1));
+        let reply = sent.outcome.unwrap();
+        assert_eq!((reply.accepted, reply.rejected, sent.retries), (8, 1, 1));
+        let got = fake.got();
+        assert_eq!(
+            (got.len(), &got[0].body, &got[0].headers["idempotency-key"]),
+            (2, &got[1].body, &got[1].headers["idempotency-key"])
+        );
     }
 
     #[tokio::test]

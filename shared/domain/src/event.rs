@@ -566,7 +566,11 @@ mod tests {
             assert_eq!(written(&data), format!(r#"{computed},"extra":{{"original_rate":{other}}}}}"#));
         }
         assert_eq!(written(r#"{"total":0,"hit":0}"#), r#","data":{"total":0,"hit":0,"rate":0.0}}"#);
-        assert_eq!(written(r#"{"rate": 7, "total":8}"#), r#","data":{"rate": 7, "total":8}}"#, "nothing to compute it from");
+        assert_eq!(
+            written(r#"{"rate": 7, "total":8}"#),
+            r#","data":{"rate": 7, "total":8}}"#,
+            "nothing to compute it from"
+        );
     }
 
     #[test]

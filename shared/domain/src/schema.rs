@@ -325,8 +325,8 @@ impl Schema {
                 format!("`{}` and `{}` have the same x-column-id {}", pair[0].name, pair[1].name, pair[0].id),
             ));
         }
-        let relations = Relations::parse(properties, &columns)
-            .map_err(|(at, reason)| fail(&format!("/properties{at}"), reason))?;
+        let relations =
+            Relations::parse(properties, &columns).map_err(|(at, reason)| fail(&format!("/properties{at}"), reason))?;
         let by_name: HashMap<String, usize> = columns.iter().enumerate().map(|(i, c)| (c.name.clone(), i)).collect();
         let sort = root.get("x-sort").and_then(Json::as_str).unwrap_or("subject").to_owned();
         if !by_name.contains_key(&sort) && !ENVELOPE.iter().any(|c| c.name == sort) {

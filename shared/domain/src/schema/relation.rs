@@ -37,11 +37,14 @@ impl Relations {
         let position = |name: &str| columns.iter().position(|c| c.name == name);
         let integer = |name: &Json| position(name.as_str()?).filter(|i| columns[*i].kind == ColumnKind::Integer);
         let annotated = |keyword: &'static str| {
-            properties.iter().filter_map(move |(name, p)| Some((position(name)?, format!("/{name}/{keyword}"), p.get(keyword)?)))
+            properties
+                .iter()
+                .filter_map(move |(name, p)| Some((position(name)?, format!("/{name}/{keyword}"), p.get(keyword)?)))
         };
         for (field, at, limit) in annotated("x-max-field") {
             let limit = integer(limit).filter(|limit| *limit != field && columns[field].kind == ColumnKind::Integer);
-            let limit = limit.ok_or_else(|| (at, "stands at an integer and names another one of this file".to_owned()))?;
+            let limit =
+                limit.ok_or_else(|| (at, "stands at an integer and names another one of this file".to_owned()))?;
             relations.at_most.push(AtMost { field, limit });
         }
         for (field, at, of) in annotated("x-percent-of") {

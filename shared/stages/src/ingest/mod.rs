@@ -14,9 +14,10 @@
 //! | 429 | the key's rate, or the topic asks for fewer calls; with `Retry-After` |
 //! | 503 | the topic did not take the events; with `Retry-After`. Also when the disk is full: 507 belongs to WebDAV, and clients repeat a 503 |
 //!
-//! Body: `{"accepted", "rejected", "kept", "batch": [ids], "errors": [{"index", "pointer", "code", "reason"}]}`, at most
-//! [`MAX_SHOWN_ERRORS`] errors; beside it `"error": {"code", "message"}` where nothing was accepted. A body that is refused as a whole
-//! counts as one rejected event. `kept` says how many rejected events are in quarantine: not those that the key may not write, not those
+//! Body: `{"accepted", "rejected", "unavailable", "kept", "batch": [ids], "errors": [{"index", "pointer", "code", "reason"}]}`, at most
+//! [`MAX_SHOWN_ERRORS`] errors; beside it `"error": {"code", "message"}` where nothing was accepted. The first three numbers add up to the
+//! events that were sent; `unavailable` ones are good and not published this time: the same request again publishes them, and what it has
+//! in common with this one is stored once. A body that is refused as a whole counts as one rejected event. `kept` says how many rejected events are in quarantine: not those that the key may not write, not those
 //! beyond the hourly allowance of the key (they are counted only), and none of a request answered with 429 or 503, which is to be sent
 //! again.
 
@@ -197,6 +198,8 @@ struct Part {
 struct Outcome {
     accepted: usize,
     rejected: usize,
+    /// Good, and not published.
+    unavailable: usize,
     kept: usize,
     batches: Vec<String>,
     errors: Vec<Json>,
@@ -245,13 +248,14 @@ impl Ingest {
             return with_cors(reply.with_header("retry-after", after_s.to_string()), request);
         }
         let outcome = self.take(request, &key, now).await;
-        self.rate.charge(&key.id, (outcome.accepted + outcome.rejected).max(1));
+        self.rate.charge(&key.id, (outcome.accepted + outcome.rejected + outcome.unavailable).max(1));
         if self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOG_ONE_OF) {
             tracing::debug!(
                 ingest.key = key.id,
                 ingest.bytes = request.body.len(),
                 ingest.accepted = outcome.accepted,
                 ingest.rejected = outcome.rejected,
+                ingest.unavailable = outcome.unavailable,
                 ingest.kept = outcome.kept,
                 "one request of {LOG_ONE_OF}"
             );
@@ -369,27 +373,25 @@ impl Ingest {
                 }
             }
         }
-        outcome.rejected = judged.rejections.len() + unpublished.len();
-        match failure {
-            Some(error) if outcome.accepted == 0 => {
-                log_failure(&error, "events cannot be published");
-                let (status, code, default_s) = match error.kind {
-                    ErrorKind::Throttled => (429, "throttled", 1),
-                    ErrorKind::Full => (503, "full", 30),
-                    _ => (503, "unavailable", 2),
-                };
+        outcome.rejected = judged.rejections.len();
+        outcome.unavailable = unpublished.len();
+        if let Some(error) = &failure {
+            log_failure(error, "events cannot be published");
+            let (status, code, default_s) = match error.kind {
+                ErrorKind::Throttled => (429, "throttled", 1),
+                ErrorKind::Full => (503, "full", 30),
+                _ => (503, "unavailable", 2),
+            };
+            outcome.retry_after_s = Some(error.retry_after.map_or(default_s, |d| d.as_secs().max(1)));
+            if outcome.accepted == 0 {
                 outcome.refused = Some(refusal(status, code, "the events are not stored; send the request again"));
-                outcome.retry_after_s = Some(error.retry_after.map_or(default_s, |d| d.as_secs().max(1)));
             }
-            failure => {
-                if let Some(error) = failure {
-                    log_failure(&error, "some events cannot be published");
-                }
-                if outcome.accepted == 0 {
-                    outcome.refused = Some(why_nothing(&judged.rejections));
-                }
-                outcome.kept = self.keep(&judged.rejections, key, now).await;
-            }
+        } else if outcome.accepted == 0 {
+            outcome.refused = Some(why_nothing(&judged.rejections));
+        }
+        // A request of which nothing was taken comes again, and its rejected events with it.
+        if failure.is_none() || outcome.accepted > 0 {
+            outcome.kept = self.keep(&judged.rejections, key, now).await;
         }
         judged.rejections.extend(unpublished);
         judged.rejections.sort_by_key(|r| r.index);
@@ -714,6 +716,7 @@ impl Outcome {
         }
         body.insert("accepted".into(), self.accepted.into());
         body.insert("rejected".into(), self.rejected.into());
+        body.insert("unavailable".into(), self.unavailable.into());
         body.insert("kept".into(), self.kept.into());
         if !self.batches.is_empty() {
             body.insert("batch".into(), self.batches.into());
