@@ -5,7 +5,7 @@
 
 use crate::groups::{Claim, Contents, Ended, Group, Groups, RecordedFile, Wanted};
 use crate::groups::{MAX_BATCHES, MAX_COUNTERS, MAX_FILES, MAX_TABLES};
-use crate::intake::{self, Counted, Read, Taken};
+use crate::intake::{self, Counted, Read, Slices, Taken, retry};
 use crate::item::{Item, Outcome};
 use crate::ledger::{self, Fate, Sink};
 use crate::quarantine::{self, Quarantined};
@@ -20,7 +20,6 @@ use sluice_ports::{ErrorKind, Objects, PortError, PutMode, Queue, Table};
 use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Puts that are under way at the same time.
 const PUTS_AT_ONCE: usize = 16;
@@ -107,70 +106,41 @@ impl Convert {
 
     /// Stores the events of queued messages; one outcome per item, in order. Encoding keeps the thread busy for up to a second.
     pub async fn run(&self, items: &[Item], now: Timestamp) -> Vec<Outcome> {
-        let started = Instant::now();
         let mut outcomes: Vec<Option<Outcome>> = vec![None; items.len()];
-        let mut first: HashMap<String, usize> = HashMap::new();
-        let mut again: Vec<(usize, usize, Header)> = Vec::new();
-        let mut next = 0;
-        while next < items.len() {
-            let elapsed = started.elapsed();
-            if elapsed.as_millis() > u128::from(self.settings.budget_ms) {
-                break;
+        let mut slices = Slices::new(items, self.settings.budget_ms);
+        while let Some(slice) = slices.next(MAX_BATCHES, self.settings.slice_bytes) {
+            let now = now.plus_micros(slice.after_us);
+            let queue = self.ports.quarantine.as_ref();
+            for (item, outcome) in intake::refuse_unknown(ORIGIN, queue, items, &slice.unknown, now).await {
+                outcomes[item] = Some(outcome);
             }
-            let now = now.plus_micros(i64::try_from(elapsed.as_micros()).unwrap_or(0));
-            let mut slice: Vec<Taken> = Vec::new();
-            let mut bytes = 0;
-            while next < items.len() && slice.len() < MAX_BATCHES && bytes < self.settings.slice_bytes {
-                let item = next;
-                next += 1;
-                match Taken::new(item, &items[item]) {
-                    Err(e) => outcomes[item] = Some(self.refuse_unknown(&items[item].body, &e, now).await),
-                    Ok(taken) => match first.get(&taken.header.batch) {
-                        Some(earlier) => again.push((item, *earlier, taken.header)),
-                        None => {
-                            first.insert(taken.header.batch.clone(), item);
-                            bytes += taken.text_bytes();
-                            slice.push(taken);
-                        }
-                    },
-                }
-            }
-            self.store_slice(items, &slice, &mut outcomes, now).await;
+            self.store_slice(items, &slice.taken, &mut outcomes, now).await;
         }
+        let again = slices.followers(&mut outcomes);
         self.settle_again(items, &again, &mut outcomes, now).await;
-        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| retry("no time was left for it"))).collect()
+        intake::finished(outcomes)
     }
 
-    /// Messages whose batch came before in the same delivery: they follow the first, and count as duplicates if they are another publish.
+    /// Messages whose batch was stored by an earlier one of the same delivery: they count as duplicates if they are another publish.
     async fn settle_again(
         &self,
         items: &[Item],
-        again: &[(usize, usize, Header)],
+        again: &[(usize, Header)],
         outcomes: &mut [Option<Outcome>],
         now: Timestamp,
     ) {
-        let mut done = Vec::new();
-        for (item, earlier, header) in again {
-            match &outcomes[*earlier] {
-                Some(Outcome::Done) => done.push((*item, header)),
-                other => outcomes[*item] = other.clone(),
-            }
-        }
-        if done.is_empty() {
+        if again.is_empty() {
             return;
         }
-        let batches: Vec<&str> = done.iter().map(|(_, header)| header.batch.as_str()).collect();
+        let batches: Vec<&str> = again.iter().map(|(_, header)| header.batch.as_str()).collect();
         let stored = match self.groups.stored(&batches).await {
             Ok(stored) => stored,
-            Err(e) => {
-                done.iter().for_each(|(item, _)| outcomes[*item] = Some(retry(&e.to_string())));
-                return;
-            }
+            Err(e) => return again.iter().for_each(|(item, _)| outcomes[*item] = Some(retry(&e.to_string()))),
         };
-        for ((item, header), stored) in done.into_iter().zip(stored) {
-            outcomes[item] = Some(match stored {
+        for ((item, header), stored) in again.iter().zip(stored) {
+            outcomes[*item] = Some(match stored {
                 Some(stored) => {
-                    self.settle_stored(header, ledger::publish_of(header, &items[item].id), &stored, now).await
+                    self.settle_stored(header, ledger::publish_of(header, &items[*item].id), &stored, now).await
                 }
                 None => retry("the batch is not stored yet"),
             });
@@ -184,15 +154,6 @@ impl Convert {
         match ledger::count_duplicate(self.ports.table.as_ref(), Sink::Lake, header, publish, now).await {
             Ok(()) => Outcome::Done,
             Err(e) => retry(&e.to_string()),
-        }
-    }
-
-    async fn refuse_unknown(&self, body: &str, error: &MessageError, now: Timestamp) -> Outcome {
-        let record = intake::refuse_unknown(ORIGIN, body, error, now);
-        match quarantine::send_all(self.ports.quarantine.as_ref(), &[record]).await.pop() {
-            Some(Ok(())) => Outcome::Done,
-            Some(Err(e)) => retry(&e.to_string()),
-            None => retry("the quarantine queue gave no answer"),
         }
     }
 
@@ -248,8 +209,10 @@ impl Convert {
                 return;
             }
         };
-        let wanted: Vec<Wanted<'_>> =
-            messages.iter().map(|m| Wanted { batch: &m.taken.header.batch, publish: &m.taken.publish }).collect();
+        let wanted: Vec<Wanted<'_>> = messages
+            .iter()
+            .map(|m| Wanted { batch: &m.taken.head.header.batch, publish: &m.taken.head.publish })
+            .collect();
         let claims = self.groups.claim(&group, &wanted, now).await;
         let mut held = Vec::with_capacity(messages.len());
         let mut stored = Vec::new();
@@ -261,7 +224,7 @@ impl Convert {
             }
         }
         let settled = stored.iter().map(|(taken, stored)| async move {
-            (taken.item, self.settle_stored(&taken.header, &taken.publish, stored, now).await)
+            (taken.item, self.settle_stored(&taken.head.header, &taken.head.publish, stored, now).await)
         });
         for (item, outcome) in join_all(settled).await {
             outcomes[item] = Some(outcome);
@@ -365,9 +328,9 @@ impl Convert {
             let mut text = String::new();
             event.write(&mut text);
             let taken = held[*message].taken;
-            let mut record = taken.refuse(ORIGIN, Some(*position), "schema", &misfit.reason, &text);
+            let mut record = taken.head.refuse(ORIGIN, Some(*position), "schema", &misfit.reason, &text);
             record.pointer = misfit.pointer;
-            let counter = ledger::counter(taken.received, &event.event_type);
+            let counter = ledger::counter(taken.head.received, &event.event_type);
             Some(Refused { message: *message, counter, record })
         });
         Ok(Encoded { file, misfits: misfits.collect() })
@@ -384,7 +347,7 @@ impl Convert {
         let mut contents = Contents::default();
         let mut counted: BTreeMap<&str, Counted> = BTreeMap::new();
         for (message, _) in held.iter().zip(failed).filter(|(_, failed)| failed.is_none()) {
-            contents.batches.push(message.taken.header.batch.clone());
+            contents.batches.push(message.taken.head.header.batch.clone());
             for (counter, n) in &message.read.counted {
                 let sum = counted.entry(counter).or_default();
                 sum.stored += n.stored;
@@ -559,8 +522,4 @@ fn partition_number(partition: Partition, time: Timestamp) -> i64 {
             year * 12 + month
         }
     }
-}
-
-fn retry(why: &str) -> Outcome {
-    Outcome::Retry(why.to_owned())
 }

@@ -5,7 +5,7 @@
 //! redelivery cheap, and it counts a batch once.
 
 use crate::groups::KEEP_US;
-use crate::intake::{self, Counted, Taken};
+use crate::intake::{self, Counted, Slices, Taken, retry};
 use crate::item::{Item, Outcome};
 use crate::ledger::{self, Fate, Sink};
 use crate::quarantine::{self, Quarantined};
@@ -23,7 +23,6 @@ use sluice_ports::{
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
 
 const ORIGIN: &str = "index";
 /// Writes in one transaction.
@@ -101,46 +100,24 @@ impl Index {
 
     /// Makes the events of queued messages searchable; one outcome per item, in order.
     pub async fn run(&self, items: &[Item], now: Timestamp) -> Vec<Outcome> {
-        let started = Instant::now();
         let mut outcomes: Vec<Option<Outcome>> = vec![None; items.len()];
-        let mut first: HashMap<String, usize> = HashMap::new();
-        let mut again: Vec<(usize, usize, Header)> = Vec::new();
-        let mut next = 0;
-        while next < items.len() && started.elapsed().as_millis() <= u128::from(self.settings.budget_ms) {
-            let mut bulk: Vec<Taken> = Vec::new();
-            let mut bytes = 0;
-            while next < items.len() && bytes < self.settings.bulk_bytes {
-                let item = next;
-                next += 1;
-                match Taken::new(item, &items[item]) {
-                    Err(e) => {
-                        let record = intake::refuse_unknown(ORIGIN, &items[item].body, &e, now);
-                        outcomes[item] = Some(self.keep_all(&[record]).await);
-                    }
-                    Ok(taken) => match first.get(&taken.header.batch) {
-                        Some(earlier) => again.push((item, *earlier, taken.header)),
-                        None => {
-                            first.insert(taken.header.batch.clone(), item);
-                            bytes += taken.text_bytes();
-                            bulk.push(taken);
-                        }
-                    },
-                }
+        let mut slices = Slices::new(items, self.settings.budget_ms);
+        while let Some(slice) = slices.next(usize::MAX, self.settings.bulk_bytes) {
+            let queue = self.ports.quarantine.as_ref();
+            for (item, outcome) in intake::refuse_unknown(ORIGIN, queue, items, &slice.unknown, now).await {
+                outcomes[item] = Some(outcome);
             }
-            self.index_bulk(items, &bulk, &mut outcomes, now).await;
+            self.index_bulk(items, &slice.taken, &mut outcomes, now).await;
         }
-        for (item, earlier, header) in again {
+        for (item, header) in slices.followers(&mut outcomes) {
             let publish = ledger::publish_of(&header, &items[item].id);
-            outcomes[item] = match &outcomes[earlier] {
-                Some(Outcome::Done) => Some(self.settle_recorded(&header, publish, now).await),
-                other => other.clone(),
-            };
+            outcomes[item] = Some(self.settle_recorded(&header, publish, now).await);
         }
-        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| retry("no time was left for it"))).collect()
+        intake::finished(outcomes)
     }
 
     async fn index_bulk(&self, items: &[Item], bulk: &[Taken], outcomes: &mut [Option<Outcome>], now: Timestamp) {
-        let keys: Vec<Key> = bulk.iter().map(|taken| record_key(&taken.header.batch)).collect();
+        let keys: Vec<Key> = bulk.iter().map(|taken| record_key(&taken.head.header.batch)).collect();
         let records = match self.ports.table.get(&keys).await {
             Ok(records) => records,
             Err(e) => return bulk.iter().for_each(|taken| outcomes[taken.item] = Some(retry(&e.to_string()))),
@@ -149,7 +126,7 @@ impl Index {
         let mut made: Vec<Made<'_>> = Vec::with_capacity(bulk.len());
         for (taken, record) in bulk.iter().zip(records) {
             if record.is_some() {
-                outcomes[taken.item] = Some(self.settle_recorded(&taken.header, &taken.publish, now).await);
+                outcomes[taken.item] = Some(self.settle_recorded(&taken.head.header, &taken.head.publish, now).await);
             } else {
                 made.push(self.make(taken, &items[taken.item], &mut names));
             }
@@ -212,7 +189,7 @@ impl Index {
         let (mut documents, mut origins) =
             (Vec::with_capacity(read.events.len()), Vec::with_capacity(read.events.len()));
         let mut counters: HashMap<&str, String> = HashMap::new();
-        let received = taken.received.to_micros_text();
+        let received = taken.head.received.to_micros_text();
         for (position, event) in &read.events {
             let schema = self.registry.resolve(&event.event_type);
             let index = names
@@ -221,19 +198,12 @@ impl Index {
                 .clone();
             let id = document_id(&event.source, &event.id, event.time);
             documents.push(Document { index, id, source: document(schema, event, &received) });
-            let counter =
-                counters.entry(&event.event_type).or_insert_with(|| ledger::counter(taken.received, &event.event_type));
+            let counter = counters
+                .entry(&event.event_type)
+                .or_insert_with(|| ledger::counter(taken.head.received, &event.event_type));
             origins.push((*position, counter.clone()));
         }
         Made { taken, counted: read.counted, documents, origins, refused }
-    }
-
-    async fn keep_all(&self, records: &[Quarantined]) -> Outcome {
-        let results = quarantine::send_all(self.ports.quarantine.as_ref(), records).await;
-        match results.into_iter().find_map(Result::err) {
-            None => Outcome::Done,
-            Some(e) => retry(&e.to_string()),
-        }
     }
 
     /// Sends what goes to quarantine in one call; one outcome per message.
@@ -281,7 +251,7 @@ impl Index {
         match self.ports.table.write(record_writes(std::slice::from_ref(message), now)).await {
             Ok(()) => Outcome::Done,
             Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => {
-                self.settle_recorded(&message.taken.header, &message.taken.publish, now).await
+                self.settle_recorded(&message.taken.head.header, &message.taken.head.publish, now).await
             }
             Err(e) => retry(&e.to_string()),
         }
@@ -315,8 +285,8 @@ fn record_writes(messages: &[Finished<'_>], now: Timestamp) -> Vec<Write> {
     let mut writes = Vec::with_capacity(messages.len());
     for message in messages {
         writes.push(Write::Put {
-            key: record_key(&message.taken.header.batch),
-            value: json!({"publish": message.taken.publish}),
+            key: record_key(&message.taken.head.header.batch),
+            value: json!({"publish": message.taken.head.publish}),
             condition: Condition::Absent,
             expires_at: Some(now.micros().saturating_add(KEEP_US) / SECOND_US),
         });
@@ -370,7 +340,7 @@ fn judge<'m>(
             let Some((_, event)) = read.events.iter().find(|(p, _)| *p == position) else { continue };
             let mut text = String::new();
             event.write(&mut text);
-            let mut record = message.taken.refuse(ORIGIN, Some(position), "mapping_conflict", &why, &text);
+            let mut record = message.taken.head.refuse(ORIGIN, Some(position), "mapping_conflict", &why, &text);
             record.id.insert_str(0, "index-");
             refused.push(record);
         }
@@ -488,8 +458,4 @@ fn write_times(out: &mut String, cell: &Cell<'_>) {
         }
         _ => out.push_str("null"),
     }
-}
-
-fn retry(why: &str) -> Outcome {
-    Outcome::Retry(why.to_owned())
 }

@@ -1,23 +1,51 @@
-//! How the sinks read queued messages: header, publish, events, what cannot be read, and how each is counted.
+//! How the sinks read a delivery: slice by slice, and of each message header, publish, events, what cannot be read, and how each is counted.
 
 use crate::groups::{MAX_BATCH_ID_BYTES, MAX_COUNTERS};
-use crate::item::Item;
+use crate::item::{Item, Outcome};
 use crate::ledger;
-use crate::quarantine::Quarantined;
+use crate::quarantine::{self, Quarantined};
 use sluice_domain::event::Event;
 use sluice_domain::identity::hex_id;
 use sluice_domain::message::{self, Header, MessageError, Unpacked};
 use sluice_domain::schema::counted_as;
 use sluice_domain::time::Timestamp;
-use std::collections::BTreeMap;
+use sluice_ports::Queue;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+/// A delivery that is taken slice by slice, until nothing or no time is left. Of several messages of one batch only the first is taken.
+pub(crate) struct Slices<'i> {
+    items: &'i [Item],
+    next: usize,
+    started: Instant,
+    budget_ms: u32,
+    first: HashMap<String, usize>,
+    again: Vec<(usize, usize, Header)>,
+}
+
+/// Messages that are worked on together.
+#[derive(Default)]
+pub(crate) struct Slice {
+    /// Messages by their order in the delivery.
+    pub(crate) taken: Vec<Taken>,
+    /// Positions of bodies that do not even say which batch they are, and why.
+    pub(crate) unknown: Vec<(usize, MessageError)>,
+    /// Microseconds from the beginning of the delivery to that of the slice.
+    pub(crate) after_us: i64,
+}
+
+/// What a message says of itself.
+pub(crate) struct Head {
+    pub(crate) header: Header,
+    pub(crate) publish: String,
+    pub(crate) received: Timestamp,
+}
 
 /// A message whose events are unpacked, or why they cannot be.
 pub(crate) struct Taken {
     /// Its position in the delivery.
     pub(crate) item: usize,
-    pub(crate) header: Header,
-    pub(crate) publish: String,
-    pub(crate) received: Timestamp,
+    pub(crate) head: Head,
     unpacked: Result<Unpacked, MessageError>,
 }
 
@@ -40,9 +68,67 @@ pub(crate) struct Counted {
     pub(crate) duplicates: u64,
 }
 
-impl Taken {
-    /// Takes a message; an error means that it does not even say which batch it is.
-    pub(crate) fn new(position: usize, item: &Item) -> Result<Self, MessageError> {
+impl<'i> Slices<'i> {
+    /// After `budget_ms` milliseconds no further slice is begun.
+    pub(crate) fn new(items: &'i [Item], budget_ms: u32) -> Self {
+        let (started, first, again) = (Instant::now(), HashMap::new(), Vec::new());
+        Self { items, next: 0, started, budget_ms, first, again }
+    }
+
+    /// The next slice: at most `messages`, and full when their texts together reach `bytes`.
+    pub(crate) fn next(&mut self, messages: usize, bytes: usize) -> Option<Slice> {
+        let elapsed = self.started.elapsed();
+        if self.next == self.items.len() || elapsed.as_millis() > u128::from(self.budget_ms) {
+            return None;
+        }
+        let after_us = i64::try_from(elapsed.as_micros()).unwrap_or(0);
+        let (mut slice, mut sum) = (Slice { after_us, ..Slice::default() }, 0);
+        while self.next < self.items.len() && slice.taken.len() < messages && sum < bytes {
+            let position = self.next;
+            self.next += 1;
+            match Taken::new(position, &self.items[position]) {
+                Err(e) => slice.unknown.push((position, e)),
+                Ok(taken) => match self.first.get(&taken.head.header.batch) {
+                    Some(earlier) => self.again.push((position, *earlier, taken.head.header)),
+                    None => {
+                        self.first.insert(taken.head.header.batch.clone(), position);
+                        sum += taken.text_bytes();
+                        slice.taken.push(taken);
+                    }
+                },
+            }
+        }
+        Some(slice)
+    }
+
+    /// Messages whose batch came before in this delivery follow what became of the first. Where that is done, they are answered here, since
+    /// another publish of the batch has to be counted.
+    pub(crate) fn followers(self, outcomes: &mut [Option<Outcome>]) -> Vec<(usize, Header)> {
+        let mut done = Vec::new();
+        for (position, earlier, header) in self.again {
+            match &outcomes[earlier] {
+                Some(Outcome::Done) => done.push((position, header)),
+                other => outcomes[position] = other.clone(),
+            }
+        }
+        done
+    }
+}
+
+/// One outcome per message: what no slice took is given back.
+pub(crate) fn finished(outcomes: Vec<Option<Outcome>>) -> Vec<Outcome> {
+    let outcome = |outcome: Option<Outcome>| outcome.unwrap_or_else(|| retry("no time was left for it"));
+    outcomes.into_iter().map(outcome).collect()
+}
+
+/// The message has to come again.
+pub(crate) fn retry(why: &str) -> Outcome {
+    Outcome::Retry(why.to_owned())
+}
+
+impl Head {
+    /// Reads the header of a message; an error means that it does not even say which batch it is.
+    pub(crate) fn read(item: &Item) -> Result<Self, MessageError> {
         let malformed = |reason: String| MessageError { code: "malformed_message", reason };
         let header = message::read_header(&item.body)?;
         if !(1..=MAX_BATCH_ID_BYTES).contains(&header.batch.len()) {
@@ -52,7 +138,28 @@ impl Taken {
         let received =
             Timestamp::parse_rfc3339(&header.received).ok_or_else(|| malformed("`received` is not RFC 3339".into()))?;
         let publish = ledger::publish_of(&header, &item.id).to_owned();
-        Ok(Self { item: position, publish, received, unpacked: message::unpack(&item.body), header })
+        Ok(Self { header, publish, received })
+    }
+
+    /// An event (or the whole message) on its way to quarantine. All sinks give it the same id, so that it is kept once.
+    pub(crate) fn refuse(
+        &self,
+        origin: &str,
+        position: Option<u32>,
+        code: &str,
+        reason: &str,
+        text: &str,
+    ) -> Quarantined {
+        let place = position.map_or_else(|| "all".to_owned(), |n| n.to_string());
+        let mut record = Quarantined::new(origin, &[], code, reason, self.received, text.as_bytes().to_vec());
+        record.id = hex_id(&[self.header.batch.as_bytes(), place.as_bytes()]);
+        record
+    }
+}
+
+impl Taken {
+    fn new(position: usize, item: &Item) -> Result<Self, MessageError> {
+        Ok(Self { item: position, head: Head::read(item)?, unpacked: message::unpack(&item.body) })
     }
 
     /// Bytes of its events' text.
@@ -83,18 +190,18 @@ impl Taken {
         }
         // The type of an unreadable event is what the header counts beyond the readable ones.
         let mut left = read.unreadable.len() as u64;
-        for (name, n) in &self.header.types {
+        for (name, n) in &self.head.header.types {
             let missing = n.saturating_sub(by_type.get(name).copied().unwrap_or(0)).min(left);
             if missing > 0 {
-                read.counted.entry(ledger::counter(self.received, name)).or_default().quarantined += missing;
+                read.counted.entry(ledger::counter(self.head.received, name)).or_default().quarantined += missing;
                 left -= missing;
             }
         }
         if left > 0 {
-            read.counted.entry(ledger::counter(self.received, "other")).or_default().quarantined += left;
+            read.counted.entry(ledger::counter(self.head.received, "other")).or_default().quarantined += left;
         }
         for (name, n) in by_type {
-            read.counted.entry(ledger::counter(self.received, &name)).or_default().stored += n;
+            read.counted.entry(ledger::counter(self.head.received, &name)).or_default().stored += n;
         }
         if read.counted.len() > MAX_COUNTERS {
             let reason = format!("a message has at most {MAX_COUNTERS} types, this one {}", read.counted.len());
@@ -106,39 +213,44 @@ impl Taken {
     /// The whole message goes to quarantine, and with it each event that its header counts.
     pub(crate) fn refuse_all<'m>(&self, body: &'m str, error: MessageError) -> Read<'m> {
         let mut read = Read { unreadable: vec![(None, body, error)], ..Read::default() };
-        for (name, n) in self.header.types.iter().take(MAX_COUNTERS) {
-            read.counted.entry(ledger::counter(self.received, name)).or_default().quarantined += n;
+        for (name, n) in self.head.header.types.iter().take(MAX_COUNTERS) {
+            read.counted.entry(ledger::counter(self.head.received, name)).or_default().quarantined += n;
         }
         read
     }
 
-    /// What of it cannot be read, on its way to quarantine. All sinks give it the same ids, so that it is kept once.
+    /// What of it cannot be read, on its way to quarantine.
     pub(crate) fn unreadable(&self, origin: &str, read: &Read<'_>) -> Vec<Quarantined> {
         let one = |(position, text, e): &(Option<u32>, &str, MessageError)| {
-            self.refuse(origin, *position, e.code, &e.reason, text)
+            self.head.refuse(origin, *position, e.code, &e.reason, text)
         };
         read.unreadable.iter().map(one).collect()
     }
-
-    /// An event (or the whole message) on its way to quarantine.
-    pub(crate) fn refuse(
-        &self,
-        origin: &str,
-        position: Option<u32>,
-        code: &str,
-        reason: &str,
-        text: &str,
-    ) -> Quarantined {
-        let place = position.map_or_else(|| "all".to_owned(), |n| n.to_string());
-        let mut record = Quarantined::new(origin, &[], code, reason, self.received, text.as_bytes().to_vec());
-        record.id = hex_id(&[self.header.batch.as_bytes(), place.as_bytes()]);
-        record
-    }
 }
 
-/// A body that does not even say which batch it is, on its way to quarantine.
-pub(crate) fn refuse_unknown(origin: &str, body: &str, error: &MessageError, now: Timestamp) -> Quarantined {
-    let mut record = Quarantined::new(origin, &[], error.code, &error.reason, now, body.as_bytes().to_vec());
-    record.id = hex_id(&[body.as_bytes()]);
-    record
+/// Sends bodies that do not even say which batch they are to quarantine. Answers what becomes of each, by its position.
+pub(crate) async fn refuse_unknown(
+    origin: &str,
+    queue: &dyn Queue,
+    items: &[Item],
+    unknown: &[(usize, MessageError)],
+    now: Timestamp,
+) -> Vec<(usize, Outcome)> {
+    let record = |(position, e): &(usize, MessageError)| {
+        let body = items[*position].body.as_bytes();
+        let mut record = Quarantined::new(origin, &[], e.code, &e.reason, now, body.to_vec());
+        record.id = hex_id(&[body]);
+        record
+    };
+    let records: Vec<Quarantined> = unknown.iter().map(record).collect();
+    let mut results = quarantine::send_all(queue, &records).await.into_iter();
+    let outcome = |(position, _): &(usize, MessageError)| {
+        let outcome = match results.next() {
+            Some(Ok(())) => Outcome::Done,
+            Some(Err(e)) => retry(&e.to_string()),
+            None => retry("the quarantine queue gave no answer"),
+        };
+        (*position, outcome)
+    };
+    unknown.iter().map(outcome).collect()
 }
