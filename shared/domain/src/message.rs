@@ -64,6 +64,18 @@ pub struct Header {
     pub types: BTreeMap<String, u64>,
 }
 
+impl Header {
+    /// Whether this code knows the version of the message: else `unknown_encoding`. What a message of another version carries, and how it is
+    /// counted, is not known.
+    pub fn check_version(&self) -> Result<(), MessageError> {
+        if self.v == VERSION {
+            return Ok(());
+        }
+        let reason = format!("message version {} is not known here, only {VERSION}", self.v);
+        Err(MessageError { code: "unknown_encoding", reason })
+    }
+}
+
 #[derive(Deserialize)]
 struct Wire<'a> {
     #[serde(flatten)]
@@ -238,12 +250,7 @@ pub fn read_header(body: &str) -> Result<Header, MessageError> {
 pub fn unpack(body: &str) -> Result<Unpacked, MessageError> {
     let wire: Wire<'_> =
         serde_json::from_str(body).map_err(|e| error("malformed_message", format!("not a message: {e}")))?;
-    if wire.header.v != VERSION {
-        return Err(error(
-            "unknown_encoding",
-            format!("message version {} is not known here, only {VERSION}", wire.header.v),
-        ));
-    }
+    wire.header.check_version()?;
     let received = Timestamp::parse_rfc3339(&wire.header.received)
         .ok_or_else(|| error("malformed_message", "`received` is not RFC 3339"))?;
     let events = match (wire.events, wire.zstd) {

@@ -12,6 +12,7 @@
 //! although the message may never come again. A batch that leads to nothing gets its closed plan and is counted at once, many in one
 //! transaction.
 
+use crate::intake::{self, Head};
 use crate::item::{Item, Outcome};
 use crate::ledger::{self, Fate, Sink};
 use crate::quarantine::{self, Quarantined};
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sluice_domain::alert::{Alert, FIRED, Trade, Watchlist};
 use sluice_domain::event::{Event, MAX_HOPS, Shared};
-use sluice_domain::message::{self, Entry, Header, MessageError};
+use sluice_domain::message::{self, Entry, MessageError};
 use sluice_domain::schema::{Registry, counted_as};
 use sluice_domain::time::{DAY_US, SECOND_US, Timestamp};
 use sluice_ports::{Condition, ErrorKind, Item as Row, Key, Message, PortError, Query, Queue, Table, Topic, Write};
@@ -46,8 +47,7 @@ const MAX_WRITES: usize = 100;
 const ATTEMPTS: usize = 4;
 /// Plans that are carried out at the same time.
 const CONCURRENT_PLANS: usize = 8;
-/// Longest batch id, in bytes.
-const MAX_BATCH_BYTES: usize = 128;
+const ORIGIN: &str = "detect";
 
 /// What `detect` works with.
 pub struct DetectPorts {
@@ -87,9 +87,7 @@ pub struct Detect {
 struct Parcel<'i> {
     at: usize,
     body: &'i str,
-    header: Header,
-    received: Timestamp,
-    publish: String,
+    head: Head,
 }
 
 /// What a batch leads to, before it is written down.
@@ -159,22 +157,22 @@ impl Detect {
     /// Takes a delivery; one outcome per item, in order.
     pub async fn run(&self, items: &[Item], now: Timestamp) -> Vec<Outcome> {
         let mut outcomes: Vec<Option<Outcome>> = items.iter().map(|_| None).collect();
-        let (parcels, broken) = open(items, now);
-        let (at, broken): (Vec<usize>, Vec<Quarantined>) = broken.into_iter().unzip();
-        for (at, sent) in at.into_iter().zip(quarantine::send_all(self.ports.quarantine.as_ref(), &broken).await) {
-            outcomes[at] = Some(done_or_retry(sent));
+        let (parcels, broken) = open(items);
+        let queue = self.ports.quarantine.as_ref();
+        for (at, outcome) in intake::refuse_unknown(ORIGIN, queue, items, &broken, now).await {
+            outcomes[at] = Some(outcome);
         }
         // The first message of a batch leads; the others of the same batch follow what became of it.
         let mut batches: BTreeMap<&str, &Parcel<'_>> = BTreeMap::new();
         for parcel in &parcels {
-            batches.entry(&parcel.header.batch).or_insert(parcel);
+            batches.entry(&parcel.head.header.batch).or_insert(parcel);
         }
         let owners = match self.rules.watchlist().await {
             Ok(watchlist) => self.decide(&watchlist, batches.values().copied().collect(), now).await,
             Err(e) => batches.keys().map(|batch| ((*batch).to_owned(), Err(full_text(&e)))).collect(),
         };
         for parcel in &parcels {
-            outcomes[parcel.at] = Some(self.repeat(parcel, owners.get(&parcel.header.batch), now).await);
+            outcomes[parcel.at] = Some(self.repeat(parcel, owners.get(&parcel.head.header.batch), now).await);
         }
         let outcomes: Vec<Outcome> = outcomes
             .into_iter()
@@ -240,7 +238,7 @@ impl Detect {
         let drafts: Vec<_> = leads.iter().map(|lead| self.draft_and_carry_out(watchlist, lead, now)).collect();
         let carried: Vec<_> = futures::stream::iter(drafts).buffered(CONCURRENT_PLANS).collect().await;
         for (lead, carried) in leads.iter().zip(carried) {
-            let batch = &lead.header.batch;
+            let batch = &lead.head.header.batch;
             match carried {
                 Ok(Carried::Out { publish }) => _ = owners.insert(batch.clone(), Ok(publish)),
                 Ok(Carried::Nothing(mark)) => without_alerts.push(mark),
@@ -264,7 +262,7 @@ impl Detect {
         lead: &Parcel<'_>,
         now: Timestamp,
     ) -> Result<Carried, PortError> {
-        let (batch, publish) = (&lead.header.batch, &lead.publish);
+        let (batch, publish) = (&lead.head.header.batch, &lead.head.publish);
         let draft = self.draft(watchlist, lead, now);
         let sent = quarantine::send_all(self.ports.quarantine.as_ref(), &draft.quarantine).await;
         sent.into_iter().collect::<Result<(), _>>()?;
@@ -283,10 +281,12 @@ impl Detect {
     /// What becomes of a message when its batch is counted for the publish `owner`.
     async fn repeat(&self, parcel: &Parcel<'_>, owner: Option<&Result<String, String>>, now: Timestamp) -> Outcome {
         match owner {
-            Some(Ok(owner)) if *owner == parcel.publish => Outcome::Done,
+            Some(Ok(owner)) if *owner == parcel.head.publish => Outcome::Done,
             Some(Ok(_)) => {
                 let table = self.ports.table.as_ref();
-                done_or_retry(ledger::count_duplicate(table, Sink::Detect, &parcel.header, &parcel.publish, now).await)
+                done_or_retry(
+                    ledger::count_duplicate(table, Sink::Detect, &parcel.head.header, &parcel.head.publish, now).await,
+                )
             }
             Some(Err(reason)) => Outcome::Retry(reason.clone()),
             None => Outcome::Retry("the batch was not decided".into()),
@@ -295,19 +295,20 @@ impl Detect {
 
     /// Evaluates a message. It is unpacked only where a rule looks at one of its types.
     fn draft(&self, watchlist: &Watchlist, parcel: &Parcel<'_>, now: Timestamp) -> Draft {
-        let header = &parcel.header;
-        if !header.types.keys().any(|event_type| watchlist.looks_at(event_type)) {
-            return Draft { counts: counts(parcel, &header.types), alerts: Vec::new(), quarantine: Vec::new() };
-        }
-        match self.evaluate(watchlist, parcel, now) {
-            Ok(draft) => draft,
-            Err(e) => {
-                let cause = [header.batch.as_bytes()];
-                let bytes = parcel.body.as_bytes().to_vec();
-                let record = Quarantined::new("detect", &cause, e.code, &e.reason, parcel.received, bytes);
-                Draft { counts: counts(parcel, &BTreeMap::new()), alerts: Vec::new(), quarantine: vec![record] }
-            }
-        }
+        let header = &parcel.head.header;
+        let drafted = match header.types.keys().any(|event_type| watchlist.looks_at(event_type)) {
+            true => self.evaluate(watchlist, parcel, now),
+            false => header.check_version().map(|()| Draft {
+                counts: counts(parcel, &header.types),
+                alerts: Vec::new(),
+                quarantine: Vec::new(),
+            }),
+        };
+        drafted.unwrap_or_else(|e| Draft {
+            counts: counts(parcel, &BTreeMap::new()),
+            alerts: Vec::new(),
+            quarantine: vec![parcel.head.refuse(ORIGIN, None, e.code, &e.reason, parcel.body)],
+        })
     }
 
     fn evaluate(&self, watchlist: &Watchlist, parcel: &Parcel<'_>, now: Timestamp) -> Result<Draft, MessageError> {
@@ -315,9 +316,9 @@ impl Detect {
         let events = unpacked.events()?;
         let mut quarantine = Vec::new();
         let mut refuse = |at: usize, code: &str, reason: &str, pointer: &str, bytes: &str| {
-            let cause = [parcel.header.batch.as_bytes(), &at.to_le_bytes()];
+            let cause = [parcel.head.header.batch.as_bytes(), &at.to_le_bytes()];
             let mut record =
-                Quarantined::new("detect", &cause, code, reason, parcel.received, bytes.as_bytes().to_vec());
+                Quarantined::new(ORIGIN, &cause, code, reason, parcel.head.received, bytes.as_bytes().to_vec());
             pointer.clone_into(&mut record.pointer);
             quarantine.push(record);
         };
@@ -354,7 +355,7 @@ impl Detect {
                     let reason = format!("the alert's cause has {} hops, allowed are {MAX_HOPS}", alert.hops - 1);
                     let bytes = alert.event_text().into_bytes();
                     let cause = [b"hops".as_slice(), alert.id.as_bytes()];
-                    quarantine.push(Quarantined::new("detect", &cause, "too_many_hops", &reason, now, bytes));
+                    quarantine.push(Quarantined::new(ORIGIN, &cause, "too_many_hops", &reason, now, bytes));
                     continue;
                 }
                 if alerts.len() == self.settings.max_alerts_per_batch {
@@ -557,43 +558,32 @@ impl Detect {
     }
 }
 
-/// Reads the headers; what has none that can be used goes to quarantine.
-fn open(items: &[Item], now: Timestamp) -> (Vec<Parcel<'_>>, Vec<(usize, Quarantined)>) {
+/// Reads the headers; beside the messages stand the positions of those that have none that can be used, and why.
+fn open(items: &[Item]) -> (Vec<Parcel<'_>>, Vec<(usize, MessageError)>) {
     let (mut parcels, mut broken) = (Vec::new(), Vec::new());
     for (at, item) in items.iter().enumerate() {
-        match header(&item.body) {
-            Ok((header, received)) => {
-                let publish = ledger::publish_of(&header, &item.id).to_owned();
-                parcels.push(Parcel { at, body: &item.body, header, received, publish });
-            }
-            Err(e) => {
-                let bytes = item.body.as_bytes();
-                broken.push((at, Quarantined::new("detect", &[bytes], e.code, &e.reason, now, bytes.to_vec())));
-            }
+        match head(item) {
+            Ok(head) => parcels.push(Parcel { at, body: &item.body, head }),
+            Err(e) => broken.push((at, e)),
         }
     }
     (parcels, broken)
 }
 
-fn header(body: &str) -> Result<(Header, Timestamp), MessageError> {
-    let wrong = |reason: &str| MessageError { code: "malformed_message", reason: reason.to_owned() };
-    let header = message::read_header(body)?;
-    let received = Timestamp::parse_rfc3339(&header.received).ok_or_else(|| wrong("`received` is not RFC 3339"))?;
-    if !(1..=MAX_BATCH_BYTES).contains(&header.batch.len()) {
-        return Err(wrong("`batch` has not 1 to 128 bytes"));
+fn head(item: &Item) -> Result<Head, MessageError> {
+    let head = Head::read(item)?;
+    if head.header.types.len() > message::MAX_TYPES {
+        return Err(MessageError { code: "malformed_message", reason: "`types` names too many types".into() });
     }
-    if header.types.len() > message::MAX_TYPES {
-        return Err(wrong("`types` names too many types"));
-    }
-    Ok((header, received))
+    Ok(head)
 }
 
 /// What a message counts when this many of each type were evaluated: the others are in quarantine.
 fn counts(parcel: &Parcel<'_>, evaluated: &BTreeMap<String, u64>) -> Counts {
     let mut counts = Counts::new();
-    for (event_type, accepted) in &parcel.header.types {
+    for (event_type, accepted) in &parcel.head.header.types {
         let stored = evaluated.get(event_type).copied().unwrap_or(0).min(*accepted);
-        let (sum, bad) = counts.entry(ledger::counter(parcel.received, event_type)).or_default();
+        let (sum, bad) = counts.entry(ledger::counter(parcel.head.received, event_type)).or_default();
         *sum += stored;
         *bad += accepted - stored;
     }

@@ -491,6 +491,22 @@ async fn what_cannot_be_read_goes_to_quarantine_and_its_neighbours_are_evaluated
 }
 
 #[tokio::test]
+async fn a_message_of_an_unknown_version_goes_to_quarantine_although_no_rule_looks_at_it() {
+    for rules in [[].as_slice(), &[RULE]] {
+        let world = World::with(rules).await;
+        let newer = batch("b1", &[other("o"), other("p")]);
+        let newer = Item { body: newer.body.replace("\"v\":1", "\"v\":9"), ..newer };
+        let items = [newer.clone(), batch("b2", &[other("o")])];
+        assert!(all_done(&world.detect().run(&items, now()).await));
+        let kept = world.quarantined();
+        assert_eq!(kept.iter().map(|q| q.code.as_str()).collect::<Vec<_>>(), ["unknown_encoding"]);
+        assert_eq!(kept[0].bytes, newer.body.as_bytes());
+        let counted = |fate| world.counted("web.event", fate);
+        assert_eq!((counted("detect_stored"), counted("detect_quarantined")), (1, 2));
+    }
+}
+
+#[tokio::test]
 async fn a_batch_that_would_fire_too_much_goes_to_quarantine() {
     let world = World::with(&[RULE, &RULE.replace("five", "six")]).await;
     let settings = DetectSettings { max_alerts_per_batch: 3, ..DetectSettings::default() };
