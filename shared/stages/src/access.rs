@@ -439,39 +439,52 @@ pub fn present(request: &Request) -> Option<(&str, Via)> {
     found.into_iter().find_map(|(secret, via)| secret.filter(|s| !s.is_empty()).map(|s| (s, via)))
 }
 
-/// The key of a request that may do what needs `needed`; else the reply: 401 without a key that is known and not revoked, 403 where it
-/// has another scope, 503 where the keys cannot be read.
+/// A request that may not do what it asks for.
+#[derive(Debug)]
+pub struct Denial {
+    /// Stable code of the reason, for example `wrong_scope`.
+    pub code: &'static str,
+    /// The key that it presented, where it is one.
+    pub key: Option<Arc<KeyRecord>>,
+    /// What to answer: 401 without a key that is known and not revoked, 403 where the key is for something else, 503 where the keys cannot
+    /// be read.
+    pub reply: Response,
+}
+
+/// The key of a request that may do what needs `needed`.
 pub async fn authorize(
     request: &Request,
     keys: &Keys,
     needed: Scope,
     now: Timestamp,
-) -> Result<Arc<KeyRecord>, Response> {
-    let unauthorized =
-        |code, message| Response::error(401, code, message).with_header("www-authenticate", "Bearer realm=\"sluice\"");
-    let Some((secret, via)) = present(request) else {
-        return Err(unauthorized("no_key", "a key is needed: `Authorization: Bearer <key>`"));
+) -> Result<Arc<KeyRecord>, Denial> {
+    let unknown = |code, message| {
+        let reply = Response::error(401, code, message).with_header("www-authenticate", "Bearer realm=\"sluice\"");
+        Denial { code, key: None, reply }
     };
-    match keys.authenticate(secret, now).await {
-        Ok(Some(key)) if via == Via::Query && key.scope != Scope::Write => Err(Response::error(
-            403,
-            "key_in_query",
-            format!("`?key=` takes write keys only; send this {} key in `Authorization: Bearer`", key.scope),
-        )),
-        Ok(Some(key)) if key.scope.includes(needed) => Ok(key),
-        Ok(Some(key)) => Err(Response::error(
-            403,
-            "wrong_scope",
-            format!("this needs a key for {needed}, and this one is for {}", key.scope),
-        )),
-        Ok(None) => Err(unauthorized("unknown_key", "the key is not known, or was revoked")),
+    let Some((secret, via)) = present(request) else {
+        return Err(unknown("no_key", "a key is needed: `Authorization: Bearer <key>`"));
+    };
+    let key = match keys.authenticate(secret, now).await {
+        Ok(Some(key)) => key,
+        Ok(None) => return Err(unknown("unknown_key", "the key is not known, or was revoked")),
         Err(error) => {
             tracing::warn!(error.kind = ?error.kind, error.message = %error, "keys cannot be read");
             let after_s = error.retry_after.map_or(1, |d| d.as_secs().max(1));
-            Err(Response::error(503, "unavailable", "keys cannot be read for the moment")
-                .with_header("retry-after", after_s.to_string()))
+            let reply = Response::error(503, "unavailable", "keys cannot be read for the moment")
+                .with_header("retry-after", after_s.to_string());
+            return Err(Denial { code: "unavailable", key: None, reply });
         }
-    }
+    };
+    let (code, message) = if via == Via::Query && key.scope != Scope::Write {
+        let what = format!("`?key=` takes write keys only; send this {} key in `Authorization: Bearer`", key.scope);
+        ("key_in_query", what)
+    } else if !key.scope.includes(needed) {
+        ("wrong_scope", format!("this needs a key for {needed}, and this one is for {}", key.scope))
+    } else {
+        return Ok(key);
+    };
+    Err(Denial { code, key: Some(key), reply: Response::error(403, code, message) })
 }
 
 #[cfg(test)]
@@ -627,7 +640,10 @@ mod tests {
             for (needed, open) in [Scope::Write, Scope::Read, Scope::Admin].into_iter().zip(opens) {
                 match authorize(&request, &keys, needed, at(0)).await {
                     Ok(key) => assert!(open && *key == made, "{needed} {made:?}"),
-                    Err(reply) => assert!(!open && reply.status == 403, "{needed} {made:?} {reply:?}"),
+                    Err(denial) => {
+                        let known = denial.key.as_deref() == Some(&made);
+                        assert!(!open && known && denial.reply.status == 403, "{needed} {made:?} {denial:?}");
+                    }
                 }
             }
         }
@@ -641,9 +657,10 @@ mod tests {
         let query = |secret: &str| Request { query: vec![("key".into(), secret.into())], ..Request::default() };
         let status = async |request: Request| match authorize(&request, &keys, Scope::Write, at(0)).await {
             Ok(_) => 200,
-            Err(reply) => {
+            Err(Denial { reply, key, .. }) => {
                 let body = String::from_utf8(reply.body.to_vec()).unwrap();
                 assert!(present(&request).is_none_or(|(s, _)| !body.contains(s)), "{body}");
+                assert_eq!(key.is_some(), reply.status == 403);
                 reply.status
             }
         };

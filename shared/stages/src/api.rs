@@ -1,11 +1,13 @@
 //! `api`: what the console and the command line ask for: search, SQL, status, queues, rules, keys.
 //!
 //! Reading takes a `read` key; whatever changes something or shows other people's bytes takes an `admin` key and is recorded as
-//! `sluice.audit` before it is done, so that nothing is done unrecorded.
+//! `sluice.audit` before it is done, so that nothing is done unrecorded. So are the calls of known keys that are refused, up to
+//! [`MAX_REFUSED_PER_HOUR`]; calls without a known key are not, since anybody can make them.
 
-use crate::access::{self, DEFAULT_MAX_AGE_DAYS, KeyRecord, KeySpec, Keys, Scope};
+use crate::access::{self, DEFAULT_MAX_AGE_DAYS, Denial, KeySpec, Keys, Scope};
 use crate::http::{Request, Response};
 use crate::ledger::{self, Counts, Report, Sink};
+use crate::limits::Allowance;
 use crate::rules::{Rules, RulesError, StoredRule};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -20,6 +22,12 @@ use uuid::Uuid;
 
 /// Indices that a search may name begin with this.
 const INDEX_PREFIX: &str = "sluice-";
+/// Refused admin calls that are recorded per key and hour, in each process: a write key is public, and whoever has it could fill the lake.
+pub const MAX_REFUSED_PER_HOUR: u32 = 100;
+/// What a record names as target is cut to this.
+const MAX_TARGET_BYTES: usize = 512;
+/// Code of a body that cannot be read.
+const UNREADABLE: &str = "body";
 /// Most messages that one look into a queue shows.
 const MAX_PEEK: usize = 100;
 /// Longest part of a body that a look into a queue shows, in characters.
@@ -56,6 +64,7 @@ pub struct ApiSettings {
 pub struct Api {
     ports: ApiPorts,
     settings: ApiSettings,
+    refused: Allowance,
 }
 
 type Reply = Result<Response, Response>;
@@ -63,7 +72,7 @@ type Reply = Result<Response, Response>;
 impl Api {
     /// A stage over these ports.
     pub fn new(ports: ApiPorts, settings: ApiSettings) -> Self {
-        Self { ports, settings }
+        Self { ports, settings, refused: Allowance::default() }
     }
 
     /// Answers a request.
@@ -89,37 +98,82 @@ impl Api {
         reply.unwrap_or_else(|refusal| refusal)
     }
 
-    async fn authorize(&self, call: Call<'_>, scope: Scope) -> Result<Arc<KeyRecord>, Response> {
-        access::authorize(call.request, &self.ports.keys, scope, call.now).await
+    async fn allow_reading(&self, call: Call<'_>) -> Result<(), Response> {
+        let allowed = access::authorize(call.request, &self.ports.keys, Scope::Read, call.now).await;
+        allowed.map(drop).map_err(|denial| denial.reply)
     }
 
-    /// Lets an admin call pass and records it first.
-    async fn authorize_admin(&self, call: Call<'_>, action: &str, target: &str) -> Result<Arc<KeyRecord>, Response> {
-        let key = self.authorize(call, Scope::Admin).await?;
+    /// Lets an admin call pass: looks who asks, reads what is asked and of what (`target` where that cannot be read), and records it.
+    async fn admin<T: Send>(
+        &self,
+        call: Call<'_>,
+        action: &str,
+        target: &str,
+        read: impl FnOnce(&Request) -> Result<(T, String), Response> + Send,
+    ) -> Result<T, Response> {
+        let key = match access::authorize(call.request, &self.ports.keys, Scope::Admin, call.now).await {
+            Ok(key) => key,
+            Err(Denial { code, key, reply }) => {
+                if let Some(key) = key
+                    && self.refused.take(&key.id, MAX_REFUSED_PER_HOUR, 1, call.now) == 1
+                {
+                    self.record_refusal(call, &key.id, action, target, code).await;
+                }
+                return Err(reply);
+            }
+        };
+        match read(call.request) {
+            Ok((asked, target)) => {
+                let recorded = self.record(call, &key.id, action, &target, "allowed").await;
+                recorded.map_err(|e| failed("the call could not be recorded, so it was not done", &e))?;
+                Ok(asked)
+            }
+            Err(reply) => {
+                self.record_refusal(call, &key.id, action, target, UNREADABLE).await;
+                Err(reply)
+            }
+        }
+    }
+
+    /// Nothing was done, so the reply stays a refusal where this fails.
+    async fn record_refusal(&self, call: Call<'_>, who: &str, action: &str, target: &str, code: &str) {
+        if let Err(error) = self.record(call, who, action, target, code).await {
+            tracing::warn!(error.kind = ?error.kind, error.message = %error, "a refused call could not be recorded");
+        }
+    }
+
+    async fn record(
+        &self,
+        call: Call<'_>,
+        who: &str,
+        action: &str,
+        target: &str,
+        outcome: &str,
+    ) -> Result<(), PortError> {
+        const TYPE: &str = "sluice.audit";
+        let invalid = |e: &dyn std::error::Error| PortError::new(ErrorKind::Invalid, "api.record", e.to_string());
         let id = Uuid::now_v7().to_string();
-        let data = json!({"who": key.id, "action": action, "target": target, "outcome": "allowed"}).to_string();
-        let node = strict::parse_str(&data).map_err(|e| internal("audit", &e))?;
-        let mut event = Event::derived(&id, "sluice", "sluice.audit", call.now, call.now, node);
+        let target = &target[..target.floor_char_boundary(MAX_TARGET_BYTES)];
+        let data = json!({"who": who, "action": action, "target": target, "outcome": outcome}).to_string();
+        let node = strict::parse_str(&data).map_err(|e| invalid(&e))?;
+        let mut event = Event::derived(&id, "sluice", TYPE, call.now, call.now, node);
         event.subject = (!target.is_empty()).then(|| target.into());
         let mut text = String::new();
         event.write(&mut text);
-        let entry = Entry { event_type: "sluice.audit".into(), sent_bytes: text.len(), text };
+        let entry = Entry { event_type: TYPE.into(), sent_bytes: text.len(), text };
         let shared = Shared { received: call.now, ..Shared::default() };
-        let packed = message::pack(&id, &shared, &[entry]).map_err(|e| internal("audit", &e))?;
+        let packed = message::pack(&id, &shared, &[entry]).map_err(|e| invalid(&e))?;
         let message = Message {
             body: packed.body,
             attributes: BTreeMap::from([("areas".to_owned(), packed.header.areas)]),
             events: 1,
-            tally: vec![ledger::accepted(call.now, "sluice.audit", 1)],
+            tally: vec![ledger::accepted(call.now, TYPE, 1)],
         };
-        for result in self.ports.topic.publish(vec![message]).await {
-            result.map_err(|e| failed("the call could not be recorded, so it was not done", &e))?;
-        }
-        Ok(key)
+        self.ports.topic.publish(vec![message]).await.into_iter().collect()
     }
 
     async fn search(&self, call: Call<'_>) -> Reply {
-        self.authorize(call, Scope::Read).await?;
+        self.allow_reading(call).await?;
         let pattern = call.request.query("index").unwrap_or("sluice-*");
         if pattern.is_empty() || pattern.split(',').any(|p| !p.starts_with(INDEX_PREFIX)) {
             return Err(Response::error(
@@ -142,7 +196,7 @@ impl Api {
             parameters: Vec<Value>,
             max_rows: Option<usize>,
         }
-        self.authorize(call, Scope::Read).await?;
+        self.allow_reading(call).await?;
         let ask: Ask = body(call.request)?;
         let mut limits = self.settings.sql_limits;
         limits.max_rows = ask.max_rows.unwrap_or(limits.max_rows).min(limits.max_rows);
@@ -160,7 +214,7 @@ impl Api {
     }
 
     async fn status(&self, call: Call<'_>) -> Reply {
-        self.authorize(call, Scope::Read).await?;
+        self.allow_reading(call).await?;
         let failure = |e: PortError| failed("the status could not be read", &e);
         let queues = self.ports.queues.list().await.map_err(failure)?;
         let report = ledger::report(self.ports.table.as_ref(), &self.waiting(&queues)).await.map_err(failure)?;
@@ -194,13 +248,13 @@ impl Api {
     }
 
     async fn queues(&self, call: Call<'_>) -> Reply {
-        self.authorize(call, Scope::Read).await?;
+        self.allow_reading(call).await?;
         let queues = self.ports.queues.list().await.map_err(|e| failed("the queues could not be read", &e))?;
         Ok(Response::json(200, &json!({"queues": queue_rows(&queues)})))
     }
 
     async fn peek(&self, call: Call<'_>, name: &str) -> Reply {
-        self.authorize_admin(call, "queues.peek", name).await?;
+        self.admin(call, "queues.peek", name, of(name)).await?;
         let limit = call.request.query("limit").and_then(|l| l.parse().ok()).unwrap_or(10).min(MAX_PEEK);
         let messages =
             self.ports.queues.peek(name, limit).await.map_err(|e| failed("the queue could not be read", &e))?;
@@ -221,21 +275,24 @@ impl Api {
         struct Ask {
             limit: Option<u64>,
         }
-        self.authorize_admin(call, "queues.redrive", name).await?;
-        let ask: Ask = if call.request.body.is_empty() { Ask::default() } else { body(call.request)? };
+        let read = |request: &Request| {
+            let ask = if request.body.is_empty() { Ask::default() } else { body(request)? };
+            Ok((ask, name.to_owned()))
+        };
+        let ask = self.admin(call, "queues.redrive", name, read).await?;
         let moved = self.ports.queues.redrive(name, ask.limit.unwrap_or(u64::MAX)).await;
         Ok(Response::json(200, &json!({"moved": moved.map_err(|e| failed("the messages could not be moved", &e))?})))
     }
 
     async fn list_rules(&self, call: Call<'_>) -> Reply {
-        self.authorize_admin(call, "rules.list", "").await?;
+        self.admin(call, "rules.list", "", of("")).await?;
         let rules = self.ports.rules.list().await.map_err(|e| refused_rule(&e))?;
         let rows: Vec<Value> = rules.iter().map(rule_row).collect();
         Ok(Response::json(200, &json!({"rules": rows})))
     }
 
     async fn get_rule(&self, call: Call<'_>, id: &str) -> Reply {
-        self.authorize_admin(call, "rules.get", id).await?;
+        self.admin(call, "rules.get", id, of(id)).await?;
         match self.ports.rules.get(id).await.map_err(|e| refused_rule(&e))? {
             Some(rule) => Ok(Response::json(200, &rule_row(&rule))),
             None => Err(missing("rule", id)),
@@ -243,20 +300,22 @@ impl Api {
     }
 
     async fn create_rule(&self, call: Call<'_>) -> Reply {
-        self.authorize(call, Scope::Admin).await?;
-        let asked: Value = body(call.request)?;
-        let word =
-            |name: &str| asked.get(name).and_then(Value::as_str).unwrap_or("-").chars().take(128).collect::<String>();
-        self.authorize_admin(call, "rules.create", &format!("{} {} of {}", word("kind"), word("id"), word("user")))
-            .await?;
-        let text = std::str::from_utf8(&call.request.body)
-            .map_err(|_| Response::error(400, "body", "the body is not UTF-8"))?;
-        let rule = self.ports.rules.create(text, call.now).await.map_err(|e| refused_rule(&e))?;
+        let read = |request: &Request| {
+            let asked: Value = body(request)?;
+            let word = |name: &str| {
+                asked.get(name).and_then(Value::as_str).unwrap_or("-").chars().take(128).collect::<String>()
+            };
+            let target = format!("{} {} of {}", word("kind"), word("id"), word("user"));
+            let text = String::from_utf8(request.body.to_vec());
+            Ok((text.map_err(|_| Response::error(400, UNREADABLE, "the body is not UTF-8"))?, target))
+        };
+        let text = self.admin(call, "rules.create", "", read).await?;
+        let rule = self.ports.rules.create(&text, call.now).await.map_err(|e| refused_rule(&e))?;
         Ok(Response::json(201, &rule_row(&rule)))
     }
 
     async fn delete_rule(&self, call: Call<'_>, id: &str) -> Reply {
-        self.authorize_admin(call, "rules.delete", id).await?;
+        self.admin(call, "rules.delete", id, of(id)).await?;
         match self.ports.rules.delete(id).await.map_err(|e| refused_rule(&e))? {
             true => Ok(Response::empty(204)),
             false => Err(missing("rule", id)),
@@ -264,19 +323,18 @@ impl Api {
     }
 
     async fn list_keys(&self, call: Call<'_>) -> Reply {
-        self.authorize_admin(call, "keys.list", "").await?;
+        self.admin(call, "keys.list", "", of("")).await?;
         let keys = self.ports.keys.list().await.map_err(|e| failed("the keys could not be read", &e))?;
         Ok(Response::json(200, &json!({"keys": keys})))
     }
 
     async fn create_key(&self, call: Call<'_>) -> Reply {
-        self.authorize(call, Scope::Admin).await?;
-        let ask: NewKey = body(call.request)?;
-        let target = format!("{} for {} `{}`", ask.scope.name(), ask.sources.join(","), ask.name)
-            .chars()
-            .take(512)
-            .collect::<String>();
-        self.authorize_admin(call, "keys.create", &target).await?;
+        let read = |request: &Request| {
+            let ask: NewKey = body(request)?;
+            let target = format!("{} for {} `{}`", ask.scope.name(), ask.sources.join(","), ask.name);
+            Ok((ask, target))
+        };
+        let ask = self.admin(call, "keys.create", "", read).await?;
         let spec = KeySpec {
             scope: ask.scope,
             sources: ask.sources,
@@ -295,7 +353,7 @@ impl Api {
     }
 
     async fn revoke_key(&self, call: Call<'_>, id: &str) -> Reply {
-        self.authorize_admin(call, "keys.revoke", id).await?;
+        self.admin(call, "keys.revoke", id, of(id)).await?;
         match self.ports.keys.revoke(id, call.now).await.map_err(|e| failed("the key could not be revoked", &e))? {
             Some(_) => Ok(Response::empty(204)),
             None => Err(missing("key", id)),
@@ -401,7 +459,13 @@ fn ledger_rows(report: &Report, is_moving: bool) -> Value {
 
 fn body<T: for<'de> Deserialize<'de>>(request: &Request) -> Result<T, Response> {
     serde_json::from_slice(&request.body)
-        .map_err(|e| Response::error(400, "body", format!("the body cannot be read: {e}")))
+        .map_err(|e| Response::error(400, UNREADABLE, format!("the body cannot be read: {e}")))
+}
+
+/// Reads nothing from an admin call: its path says what it is asked of.
+fn of(target: &str) -> impl FnOnce(&Request) -> Result<((), String), Response> {
+    let target = target.to_owned();
+    move |_| Ok(((), target))
 }
 
 fn missing(what: &str, id: &str) -> Response {

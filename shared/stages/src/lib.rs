@@ -15,6 +15,7 @@ pub mod ingest;
 mod intake;
 pub mod item;
 pub mod ledger;
+mod limits;
 pub mod notify;
 pub mod quarantine;
 pub mod rules;

@@ -22,15 +22,14 @@
 //! again.
 
 mod form;
-mod limits;
 
 use crate::access::{self, KeyRecord, Keys, Scope};
 use crate::http::{Request, Response};
 use crate::ledger;
+use crate::limits::{Allowance, Rate};
 use crate::quarantine::{self, Quarantined};
 use chrono_tz::Tz;
 use form::{Form, Refusal, refusal};
-use limits::{Allowance, Rate};
 use serde_json::{Map, Value as Json, json};
 use sluice_domain::event::{Acceptance, Clock, Event, RESERVED_AREAS, Shared};
 use sluice_domain::identity;
@@ -123,21 +122,6 @@ pub struct IngestSettings {
     pub max_events_per_request: usize,
     /// Rejected events that are kept per key and hour, in each process; beyond it they are counted.
     pub quarantine_per_key_hour: u32,
-}
-
-impl Default for IngestSettings {
-    /// UTC, truncated addresses, 4.5 MB on the wire (what API Gateway leaves of 6 MB of base64), 16 MiB unpacked, 10,000 events, 1,000
-    /// kept rejections.
-    fn default() -> Self {
-        Self {
-            zone: Tz::UTC,
-            client_ip: ClientIp::Truncated,
-            max_body_bytes: 4_500_000,
-            max_decompressed_bytes: 16 * 1024 * 1024,
-            max_events_per_request: 10_000,
-            quarantine_per_key_hour: 1_000,
-        }
-    }
 }
 
 /// The stage.
@@ -238,7 +222,7 @@ impl Ingest {
     async fn events(&self, request: &Request, now: Timestamp) -> Response {
         let key = match access::authorize(request, &self.ports.keys, Scope::Write, now).await {
             Ok(key) => key,
-            Err(reply) => return with_cors(reply, request),
+            Err(denial) => return with_cors(denial.reply, request),
         };
         if !key.may_be_used_from(request.header("origin")) {
             return Response::error(403, "forbidden_origin", "the key may not be used from this origin");

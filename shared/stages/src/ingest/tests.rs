@@ -21,6 +21,17 @@ fn now() -> Timestamp {
     Timestamp::parse_rfc3339("2026-11-21T10:00:00Z").unwrap()
 }
 
+fn settings() -> IngestSettings {
+    IngestSettings {
+        zone: Tz::UTC,
+        client_ip: ClientIp::Truncated,
+        max_body_bytes: 4_500_000,
+        max_decompressed_bytes: 16 * 1024 * 1024,
+        max_events_per_request: 10_000,
+        quarantine_per_key_hour: 1_000,
+    }
+}
+
 /// The stage over memory ports, with one key for the sources `game` and `shop`.
 struct Rig {
     table: Arc<MemoryTable>,
@@ -33,7 +44,7 @@ struct Rig {
 
 impl Rig {
     async fn new() -> Self {
-        Self::with(IngestSettings::default(), KeySpec::write(["game", "shop"])).await
+        Self::with(settings(), KeySpec::write(["game", "shop"])).await
     }
 
     async fn with(settings: IngestSettings, spec: KeySpec) -> Self {
@@ -477,7 +488,7 @@ async fn keys_decide_before_anything_is_read() {
 
 #[tokio::test]
 async fn a_key_gives_its_only_source_to_events_that_name_none() {
-    let rig = Rig::with(IngestSettings::default(), KeySpec::write(["shop"])).await;
+    let rig = Rig::with(settings(), KeySpec::write(["shop"])).await;
     assert_eq!(rig.post("", r#"{"type":"a.b"}"#).await.0, 202);
     assert_eq!(rig.published()[0]["source"], "shop");
 }
@@ -485,13 +496,13 @@ async fn a_key_gives_its_only_source_to_events_that_name_none() {
 #[tokio::test]
 async fn a_key_writes_only_its_types_and_an_admin_key_any_source_but_no_reserved_area() {
     let spec = KeySpec { types: vec!["a.b".into()], ..KeySpec::write(["shop"]) };
-    let rig = Rig::with(IngestSettings::default(), spec).await;
+    let rig = Rig::with(settings(), spec).await;
     let (status, reply) = rig.post("", r#"[{"type":"a.b"},{"type":"a.c"}]"#).await;
     assert_eq!(
         (status, &reply["errors"][0]["code"], &reply["errors"][0]["index"]),
         (202, &json!("forbidden_type"), &json!(1))
     );
-    let rig = Rig::with(IngestSettings::default(), KeySpec::admin()).await;
+    let rig = Rig::with(settings(), KeySpec::admin()).await;
     assert_eq!(rig.post("", r#"{"source":"any","type":"a.b"}"#).await.0, 202);
     assert_eq!(rig.post("", r#"{"source":"any","type":"alert.resolved"}"#).await.0, 403);
 }
@@ -521,7 +532,7 @@ async fn impossible_clocks_are_replaced_and_counted_and_imports_keep_theirs() {
         (&json!("2026-11-21T10:00:00.000000Z"), &json!("2015-05-17T10:05:03Z"))
     );
     assert_eq!(rig.count("a.b", "clock_replaced"), 1);
-    let rig = Rig::with(IngestSettings::default(), KeySpec { max_age_days: None, ..KeySpec::write(["game"]) }).await;
+    let rig = Rig::with(settings(), KeySpec { max_age_days: None, ..KeySpec::write(["game"]) }).await;
     assert_eq!(rig.post("", old).await.0, 202);
     assert_eq!(rig.published()[0]["time"], "2015-05-17T10:05:03.000000Z");
     assert_eq!(rig.count("a.b", "clock_replaced"), 0);
@@ -529,7 +540,7 @@ async fn impossible_clocks_are_replaced_and_counted_and_imports_keep_theirs() {
 
 #[tokio::test]
 async fn ten_thousand_hours_in_one_request_are_all_accepted() {
-    let rig = Rig::with(IngestSettings::default(), KeySpec { max_age_days: None, ..KeySpec::write(["game"]) }).await;
+    let rig = Rig::with(settings(), KeySpec { max_age_days: None, ..KeySpec::write(["game"]) }).await;
     let events: Vec<String> = (0..10_000)
         .map(|n| {
             format!(
@@ -695,7 +706,7 @@ async fn a_quarantine_that_is_down_is_not_claimed_to_have_kept() {
 
 #[tokio::test]
 async fn rejections_beyond_the_hourly_allowance_are_counted_only() {
-    let settings = IngestSettings { quarantine_per_key_hour: 5, ..IngestSettings::default() };
+    let settings = IngestSettings { quarantine_per_key_hour: 5, ..settings() };
     let rig = Rig::with(settings, KeySpec::write(["game"])).await;
     let bad = r#"{"source":"game","type":"game.result"}"#;
     let (status, reply) = rig.post("", format!("[{bad},{bad},{bad},{bad}]")).await;
@@ -713,7 +724,7 @@ async fn rejections_beyond_the_hourly_allowance_are_counted_only() {
 #[tokio::test]
 async fn a_key_with_a_rate_is_slowed() {
     let spec = KeySpec { rate_per_s: Some(2), ..KeySpec::write(["game"]) };
-    let rig = Rig::with(IngestSettings::default(), spec).await;
+    let rig = Rig::with(settings(), spec).await;
     let body = format!("[{}]", vec![result("a"); 20].join(","));
     let request = rig.request("", body);
     assert_eq!(rig.ingest.handle(&request, now()).await.status, 202);
@@ -728,7 +739,7 @@ async fn a_key_with_a_rate_is_slowed() {
 #[tokio::test]
 async fn pages_of_other_origins_are_refused_where_a_key_names_its_own() {
     let spec = KeySpec { origins: vec!["https://shop.example/".into()], ..KeySpec::write(["game"]) };
-    let rig = Rig::with(IngestSettings::default(), spec).await;
+    let rig = Rig::with(settings(), spec).await;
     for (origin, status) in [(Some("https://shop.example"), 202), (Some("https://evil.example"), 403), (None, 403)] {
         let mut request = rig.request("text/plain", result("a"));
         if let Some(origin) = origin {
@@ -925,7 +936,7 @@ async fn speed_of_requests_of_100_events() {
     let rig = Rig::new().await;
     let ports = IngestPorts { topic: Arc::new(Nowhere), quarantine: rig.quarantine.clone(), keys: rig.keys.clone() };
     let registry = Arc::new(Registry::load([("event.json", EVENT), ("result.json", RESULT)]).unwrap());
-    let ingest = Ingest::new(ports, registry, IngestSettings::default());
+    let ingest = Ingest::new(ports, registry, settings());
     for (name, with_id) in [("with ids", true), ("without ids", false)] {
         let requests: Vec<Request> = (0..50)
             .map(|r| {

@@ -10,7 +10,7 @@ const BURST_S: i64 = 10;
 /// Events per second and key: a token bucket. A request is let in while there are tokens and pays for its events afterwards, so that a
 /// request larger than the bucket is possible, and followed by a longer wait.
 #[derive(Debug, Default)]
-pub(super) struct Rate(Mutex<HashMap<String, Bucket>>);
+pub(crate) struct Rate(Mutex<HashMap<String, Bucket>>);
 
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
@@ -21,7 +21,7 @@ struct Bucket {
 
 impl Rate {
     /// Lets a request in, or says after how many seconds to come again.
-    pub(super) fn admit(&self, key: &str, rate_per_s: Option<u32>, now: Timestamp) -> Result<(), i64> {
+    pub(crate) fn admit(&self, key: &str, rate_per_s: Option<u32>, now: Timestamp) -> Result<(), i64> {
         let Some(rate) = rate_per_s.map(i64::from) else { return Ok(()) };
         let full = rate * BURST_S * SECOND_US;
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -37,7 +37,7 @@ impl Rate {
     }
 
     /// Takes what a request that was let in has used.
-    pub(super) fn charge(&self, key: &str, events: usize) {
+    pub(crate) fn charge(&self, key: &str, events: usize) {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bucket) = buckets.get_mut(key) {
             let used = i64::try_from(events).unwrap_or(i64::MAX).saturating_mul(SECOND_US);
@@ -46,13 +46,13 @@ impl Rate {
     }
 }
 
-/// Rejected events that are kept per key and hour of receive time.
+/// How often a thing is done per key and hour of receive time.
 #[derive(Debug, Default)]
-pub(super) struct Allowance(Mutex<HashMap<String, (i64, u32)>>);
+pub(crate) struct Allowance(Mutex<HashMap<String, (i64, u32)>>);
 
 impl Allowance {
-    /// How many of `wanted` may be kept.
-    pub(super) fn take(&self, key: &str, per_hour: u32, wanted: usize, now: Timestamp) -> usize {
+    /// How many of `wanted` may be done.
+    pub(crate) fn take(&self, key: &str, per_hour: u32, wanted: usize, now: Timestamp) -> usize {
         let hour = now.epoch_hour();
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (of_hour, count) = taken.entry(key.to_owned()).or_insert((hour, 0));
