@@ -1,0 +1,180 @@
+//! `api` over ports in memory: who is let pass, and what is recorded of it.
+#![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use sluice_domain::message::unpack;
+use sluice_domain::time::{HOUR_US, Timestamp};
+use sluice_ports::{ErrorKind, PortError, Sql, SqlLimits, SqlResult};
+use sluice_stages::access::{KeyRecord, KeySpec, Keys};
+use sluice_stages::api::{Api, ApiPorts, ApiSettings, MAX_REFUSED_PER_HOUR};
+use sluice_stages::http::{Request, Response};
+use sluice_stages::rules::Rules;
+use sluice_testkit::fault::{Fault, Faulty};
+use sluice_testkit::memory::{MemoryConsole, MemorySearch, MemoryTable, MemoryTopic};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+const RULE: &str =
+    r#"{"id":"five","kind":"fluctuation","user":"u","threshold_pct":5,"comparison":">=","symbols":["GSPC"]}"#;
+
+struct NoSql;
+
+#[async_trait]
+impl Sql for NoSql {
+    async fn query(&self, _: &str, _: &[Value], _: SqlLimits) -> Result<SqlResult, PortError> {
+        unreachable!("no test asks")
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::parse_rfc3339("2026-11-21T10:00:00Z").unwrap()
+}
+
+struct World {
+    table: Arc<Faulty<MemoryTable>>,
+    topic: Arc<Faulty<MemoryTopic>>,
+    keys: Arc<Keys>,
+    api: Api,
+}
+
+impl World {
+    fn new() -> Self {
+        let table = Arc::new(Faulty::new(MemoryTable::new()));
+        let topic = Arc::new(Faulty::new(MemoryTopic::new()));
+        let keys = Arc::new(Keys::new(table.clone()));
+        let ports = ApiPorts {
+            search: Arc::new(MemorySearch::default()),
+            sql: Arc::new(NoSql),
+            table: table.clone(),
+            topic: topic.clone(),
+            queues: Arc::new(MemoryConsole::new([])),
+            keys: keys.clone(),
+            rules: Arc::new(Rules::new(table.clone())),
+        };
+        let sql_limits = SqlLimits { max_rows: 1, timeout: Duration::from_secs(1), max_memory_bytes: 1 };
+        let api = Api::new(ports, ApiSettings { sql_limits, sink_queues: BTreeMap::new() });
+        Self { table, topic, keys, api }
+    }
+
+    async fn key(&self, spec: KeySpec) -> (String, KeyRecord) {
+        self.keys.create(spec, None, now()).await.unwrap()
+    }
+
+    async fn call_at(&self, secret: &str, call: &str, body: &str, now: Timestamp) -> Response {
+        let (method, path) = call.split_once(' ').unwrap();
+        let request = Request {
+            method: method.into(),
+            path: path.into(),
+            headers: BTreeMap::from([("authorization".to_owned(), format!("Bearer {secret}"))]),
+            body: Bytes::from(body.to_owned()),
+            ..Request::default()
+        };
+        self.api.handle(&request, now).await
+    }
+
+    async fn call(&self, secret: &str, call: &str, body: &str) -> u16 {
+        self.call_at(secret, call, body, now()).await.status
+    }
+
+    /// What was recorded since the last call.
+    fn recorded(&self) -> Vec<Value> {
+        let messages = self.topic.inner().take();
+        let events = messages.iter().flat_map(|m| {
+            assert_eq!(m.attributes["areas"], ["sluice"]);
+            serde_json::from_str::<Vec<Value>>(unpack(&m.body).unwrap().text()).unwrap()
+        });
+        events.map(|event| event["data"].clone()).collect()
+    }
+}
+
+fn record(who: &KeyRecord, action: &str, target: &str, outcome: &str) -> Value {
+    json!({"who": who.id, "action": action, "target": target, "outcome": outcome})
+}
+
+#[tokio::test]
+async fn every_admin_call_is_recorded_once_with_what_it_was_asked() {
+    let world = World::new();
+    let (admin, who) = world.key(KeySpec::admin()).await;
+    for (call, body, status, action, target) in [
+        ("POST /v1/rules", RULE, 201, "rules.create", "fluctuation five of u"),
+        ("GET /v1/rules", "", 200, "rules.list", ""),
+        ("GET /v1/rules/five", "", 200, "rules.get", "five"),
+        ("DELETE /v1/rules/five", "", 204, "rules.delete", "five"),
+        ("POST /v1/keys", r#"{"sources":["shop","web"],"name":"till"}"#, 201, "keys.create", "write for shop,web `till`"),
+        ("GET /v1/keys", "", 200, "keys.list", ""),
+        ("DELETE /v1/keys/k_0", "", 404, "keys.revoke", "k_0"),
+        ("GET /v1/queues/None/messages", "", 404, "queues.peek", "None"),
+        ("POST /v1/queues/None/redrive", "", 404, "queues.redrive", "None"),
+    ] {
+        assert_eq!(world.call(&admin, call, body).await, status, "{call}");
+        assert_eq!(world.recorded(), [record(&who, action, target, "allowed")], "{call}");
+    }
+    assert_eq!(world.call(&admin, "GET /v1/status", "").await, 200);
+    assert!(world.recorded().is_empty(), "reading what others may read too is no admin call");
+}
+
+#[tokio::test]
+async fn what_cannot_be_recorded_is_not_done() {
+    let world = World::new();
+    let (admin, _) = world.key(KeySpec::admin()).await;
+    world.topic.script("topic.publish", [Fault::Before(ErrorKind::Unavailable)]);
+    assert_eq!(world.call(&admin, "POST /v1/rules", RULE).await, 503);
+    assert_eq!(world.call(&admin, "GET /v1/rules/five", "").await, 404);
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_refused_and_recorded() {
+    let world = World::new();
+    let (admin, who) = world.key(KeySpec::admin()).await;
+    for (call, action, target) in [
+        ("POST /v1/rules", "rules.create", ""),
+        ("POST /v1/keys", "keys.create", ""),
+        ("POST /v1/queues/ConvertDeadLetterQueue/redrive", "queues.redrive", "ConvertDeadLetterQueue"),
+    ] {
+        assert_eq!(world.call(&admin, call, r#"{"limit":"#).await, 400, "{call}");
+        assert_eq!(world.recorded(), [record(&who, action, target, "body")], "{call}");
+    }
+}
+
+#[tokio::test]
+async fn a_known_key_that_is_refused_is_recorded_and_an_unknown_one_is_not() {
+    let world = World::new();
+    let (read, who) = world.key(KeySpec::read()).await;
+    assert_eq!(world.call(&read, "POST /v1/keys", r#"{"scope":"admin"}"#).await, 403);
+    assert_eq!(world.call(&read, "DELETE /v1/rules/five", "").await, 403);
+    assert_eq!(
+        world.recorded(),
+        [record(&who, "keys.create", "", "wrong_scope"), record(&who, "rules.delete", "five", "wrong_scope")]
+    );
+    for secret in ["", "sk_admin_guessed"] {
+        assert_eq!(world.call(secret, "GET /v1/keys", "").await, 401);
+    }
+    assert!(world.recorded().is_empty());
+    // Nothing was done, recorded or not.
+    world.topic.script("topic.publish", [Fault::Before(ErrorKind::Full)]);
+    assert_eq!(world.call(&read, "GET /v1/keys", "").await, 403);
+    assert_eq!(world.keys.list().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_public_key_cannot_fill_the_records() {
+    let world = World::new();
+    let (public, who) = world.key(KeySpec::write(["page"])).await;
+    let (read, other) = world.key(KeySpec::read()).await;
+    let long = format!("DELETE /v1/rules/{}", "가".repeat(1_000));
+    for _ in 0..MAX_REFUSED_PER_HOUR + 50 {
+        assert_eq!(world.call(&public, &long, "").await, 403);
+    }
+    let recorded = world.recorded();
+    assert_eq!(recorded.len(), MAX_REFUSED_PER_HOUR as usize);
+    assert_eq!(recorded[0], record(&who, "rules.delete", &"가".repeat(170), "wrong_scope"));
+    assert_eq!(world.call(&read, "GET /v1/keys", "").await, 403);
+    assert_eq!(world.recorded(), [record(&other, "keys.list", "", "wrong_scope")]);
+    let later = now().plus_micros(HOUR_US);
+    assert_eq!(world.call_at(&public, "GET /v1/keys", "", later).await.status, 403);
+    assert_eq!(world.recorded().len(), 1);
+    assert!(world.table.calls("table.get") > 0);
+}
