@@ -83,21 +83,29 @@ pub fn read(function: &'static str, event: &[u8]) -> Result<Vec<Item>, InvokeErr
 }
 
 /// Writes the reply: `ids[i]` had `outcomes[i]`. A message without an outcome counts as failed, so that a stage that answers too little
-/// loses nothing.
+/// loses nothing. However many failed, that is one line in the log: what keeps one from being stored mostly keeps them all.
 pub fn write(function: &'static str, ids: &[String], outcomes: &[Outcome]) -> Result<Vec<u8>, InvokeError> {
     let mut reply = SqsReply::default();
+    let mut first = None;
     for (i, id) in ids.iter().enumerate() {
-        match outcomes.get(i) {
-            Some(Outcome::Done) => {}
-            Some(Outcome::Retry(reason)) => {
-                tracing::warn!(function, message.id = %id, reason, "message is to be delivered again");
-                reply.batch_item_failures.push(ItemFailure { item_identifier: id.clone() });
-            }
-            None => {
-                tracing::error!(function, message.id = %id, "the stage said nothing of a message");
-                reply.batch_item_failures.push(ItemFailure { item_identifier: id.clone() });
-            }
-        }
+        let reason = match outcomes.get(i) {
+            Some(Outcome::Done) => continue,
+            Some(Outcome::Retry(reason)) => reason,
+            None => "the stage said nothing of the message",
+        };
+        first.get_or_insert((id, reason));
+        reply.batch_item_failures.push(ItemFailure { item_identifier: id.clone() });
+    }
+    if let Some((id, reason)) = first {
+        let failed = reply.batch_item_failures.len();
+        tracing::warn!(
+            function,
+            messages = ids.len(),
+            failed,
+            first.message = %id,
+            first.reason = reason,
+            "messages are to be delivered again"
+        );
     }
     serde_json::to_vec(&reply).map_err(|source| InvokeError::Reply { function, source })
 }
@@ -105,6 +113,7 @@ pub fn write(function: &'static str, ids: &[String], outcomes: &[Outcome]) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read as _, Seek as _};
 
     #[test]
     fn a_delivery_becomes_items() {
@@ -125,5 +134,27 @@ mod tests {
             String::from_utf8(reply).unwrap(),
             r#"{"batchItemFailures":[{"itemIdentifier":"b"},{"itemIdentifier":"c"}]}"#
         );
+    }
+
+    #[test]
+    fn a_batch_that_failed_is_one_line_in_the_log() {
+        let log = tempfile::tempfile().unwrap();
+        let writer = log.try_clone().unwrap();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
+        let ids: Vec<String> = (0..500).map(|n| format!("m{n}")).collect();
+        let mut outcomes: Vec<Outcome> = (0..499).map(|n| Outcome::Retry(format!("disk full at {n}"))).collect();
+        outcomes[0] = Outcome::Done;
+        tracing::subscriber::with_default(subscriber, || {
+            write("convert", &ids, &outcomes).unwrap();
+            write("convert", &ids[..1], &outcomes).unwrap();
+        });
+        let mut text = String::new();
+        let mut log = log;
+        log.rewind().unwrap();
+        log.read_to_string(&mut text).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        for part in ["WARN", "messages=500", "failed=499", "m1", "disk full at 1"] {
+            assert!(text.contains(part), "`{part}` in {text}");
+        }
     }
 }

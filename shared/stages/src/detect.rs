@@ -192,7 +192,8 @@ impl Detect {
     /// What the clock does each minute: goes on with plans that were left open.
     pub async fn tick(&self, now: Timestamp) -> Result<(), PortError> {
         let old = now.plus_micros(-i64::try_from(self.settings.open_plan_ms).unwrap_or(i64::MAX).saturating_mul(1_000));
-        let mut failed = None;
+        let (mut found, mut failed) = (0u64, 0u64);
+        let mut first_failure = None;
         let mut query = Query::prefix(OPEN, "", MAX_WRITES);
         loop {
             let page = self.ports.table.query(query.clone()).await?;
@@ -203,14 +204,17 @@ impl Detect {
                 if since.is_some_and(|since| since > old) {
                     continue;
                 }
-                tracing::warn!(detect.batch = %row.key.sort, "a plan was left open");
+                found += 1;
                 if let Err(error) = self.resume(&row.key.sort, now).await {
-                    tracing::warn!(detect.batch = %row.key.sort, error = %error, "the plan stays open");
-                    failed = Some(error);
+                    failed += 1;
+                    first_failure.get_or_insert(error);
                 }
             }
         }
-        failed.map_or(Ok(()), Err)
+        if found > 0 {
+            tracing::warn!(detect.plans = found, detect.failed = failed, "plans were left open");
+        }
+        first_failure.map_or(Ok(()), Err)
     }
 
     async fn resume(&self, batch: &str, now: Timestamp) -> Result<(), PortError> {
