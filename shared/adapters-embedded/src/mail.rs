@@ -1,11 +1,11 @@
 //! Mail as files in an outbox, one `.eml` file for each, which a mail program opens.
 
-use crate::durable::{Folder, Taken, blocking, failed};
+use crate::durable::{Folder, Taken, blocking, failed, within};
 use async_trait::async_trait;
 use chrono::Utc;
 use lettre::message::{Mailbox, MultiPart};
 use sha2::{Digest, Sha256};
-use sluice_ports::{Email, ErrorKind, Mail, PortError};
+use sluice_ports::{Email, ErrorKind, Mail, PortError, SEND_TIMEOUT};
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -60,11 +60,11 @@ impl Mail for OutboxMail {
         let bytes = render(&email)?;
         let name = self.name(&email);
         let folder = self.folder.clone();
-        blocking("mail.send", move || {
+        let write = blocking("mail.send", move || {
             let path = folder.root().join(&name);
             folder.write(&path, &bytes, Taken::Replace).map_err(|error| failed("mail.send", &name, error))
-        })
-        .await
+        });
+        within(SEND_TIMEOUT, "mail.send", write).await
     }
 }
 
@@ -135,6 +135,13 @@ mod tests {
         reopened.send(email("2@x", "other")).await.unwrap();
         reopened.send(Email { to: "other@sluice.example".into(), ..email("1@x", "first") }).await.unwrap();
         assert_eq!(files(dir.path()).len(), 3, "another mail, or another reader, has a file of its own");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_send_without_an_answer_ends_in_time() {
+        let begun = tokio::time::Instant::now();
+        let error = within(SEND_TIMEOUT, "mail.send", std::future::pending::<Result<(), _>>()).await.unwrap_err();
+        assert_eq!((error.kind, begun.elapsed()), (ErrorKind::Timeout, SEND_TIMEOUT));
     }
 
     #[test]

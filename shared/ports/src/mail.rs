@@ -1,5 +1,10 @@
 use crate::PortError;
 use async_trait::async_trait;
+use std::time::Duration;
+
+/// How long a send takes at most. An adapter that has no answer by then answers [`crate::ErrorKind::Timeout`]: whoever sends may count on
+/// it that after this long nobody waits for an answer any more.
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A mail to one person.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +26,7 @@ pub struct Email {
 /// Sends mail.
 #[async_trait]
 pub trait Mail: Send + Sync {
-    /// Hands a mail over; `Ok` means that the service (or the outbox) has it. An address or subject that can never be sent is
+    /// Hands a mail over, within [`SEND_TIMEOUT`]; `Ok` means that the service (or the outbox) has it. An address or subject that can never be sent is
     /// [`crate::ErrorKind::Invalid`].
     async fn send(&self, email: Email) -> Result<(), PortError>;
 }

@@ -4,6 +4,10 @@
 //! consumers do not both send. A message is sent twice only where the process dies, or a call times out, between sending and marking;
 //! every copy has the same `Message-ID`. A channel that fails does not hold back the others: the message comes again, and those that are
 //! marked are left out.
+//!
+//! A claim runs out [`LEASE_US`] after it was made, so a message whose consumer died is sent by the next delivery after that. It spares a
+//! second mail and decides nothing else: where clocks differ or a consumer is held up for longer than that, a mail goes out twice, and
+//! never not at all.
 
 use crate::detect::{ALERTS, KEEP_ALERT_US, expiry, full_text};
 use crate::item::{Item, Outcome};
@@ -14,14 +18,16 @@ use sluice_domain::alert::{Alert, Channel, FIRED};
 use sluice_domain::event::Event;
 use sluice_domain::message;
 use sluice_domain::time::{SECOND_US, Timestamp};
-use sluice_ports::{Condition, Email, ErrorKind, Key, Mail, PortError, Queue, Table, Write};
+use sluice_ports::{Condition, Email, ErrorKind, Key, Mail, PortError, Queue, SEND_TIMEOUT, Table, Write};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Partition of the deliveries.
 const DELIVERIES: &str = "delivery";
-/// How long a claim keeps others from sending: longer than a send takes, shorter than the queue waits before it delivers again.
-pub const LEASE_US: i64 = 120 * SECOND_US;
+/// How long a claim keeps others from sending: what a send takes at most, and a margin for claiming, marking and clocks that differ.
+pub const LEASE_US: i64 = SEND_TIMEOUT.as_micros() as i64 + LEASE_MARGIN_US;
+const LEASE_MARGIN_US: i64 = 5 * SECOND_US;
 /// Messages that are worked on at the same time.
 const CONCURRENT_MESSAGES: usize = 8;
 /// How often a row is written again.
@@ -52,6 +58,19 @@ pub struct Notify {
     settings: NotifySettings,
 }
 
+/// The time, which goes on while a delivery is worked on.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    begun: Timestamp,
+    started: Instant,
+}
+
+impl Clock {
+    fn now(self) -> Timestamp {
+        self.begun.plus_micros(i64::try_from(self.started.elapsed().as_micros()).unwrap_or(0))
+    }
+}
+
 /// What a claim of a delivery came to.
 enum Claim {
     /// It is to be made, and the row has this version.
@@ -68,6 +87,7 @@ impl Notify {
 
     /// Takes a delivery; one outcome per item, in order.
     pub async fn run(&self, items: &[Item], now: Timestamp) -> Vec<Outcome> {
+        let clock = Clock { begun: now, started: Instant::now() };
         // Copies of one batch in one delivery would only wait for each other.
         let mut first: HashMap<String, usize> = HashMap::new();
         let leads: Vec<usize> = items
@@ -83,7 +103,7 @@ impl Notify {
             .iter()
             .enumerate()
             .filter(|(at, _)| leads[*at] == *at)
-            .map(|(_, item)| self.message(item, now))
+            .map(|(_, item)| self.message(item, clock))
             .collect();
         let told: Vec<Result<(), String>> = futures::stream::iter(calls).buffered(CONCURRENT_MESSAGES).collect().await;
         let told: HashMap<usize, Result<(), String>> =
@@ -102,7 +122,8 @@ impl Notify {
     }
 
     /// Works on one message; an error says why it has to come again.
-    async fn message(&self, item: &Item, now: Timestamp) -> Result<(), String> {
+    async fn message(&self, item: &Item, clock: Clock) -> Result<(), String> {
+        let now = clock.now();
         let whole = |code: &str, reason: &str| {
             let bytes = item.body.as_bytes();
             Quarantined::new("notify", &[bytes], code, reason, now, bytes.to_vec())
@@ -120,7 +141,7 @@ impl Notify {
             let told = match event {
                 // What is over is not told yet.
                 Ok(event) if event.event_type != FIRED => Ok(()),
-                Ok(event) => self.alert(event, now).await,
+                Ok(event) => self.alert(event, clock).await,
                 Err((raw, e)) => {
                     let bytes = raw.as_bytes();
                     self.give_up(Quarantined::new("notify", &[bytes], e.code, &e.reason, now, bytes.to_vec())).await
@@ -131,7 +152,7 @@ impl Notify {
         failed
     }
 
-    async fn alert(&self, event: &Event<'_>, now: Timestamp) -> Result<(), String> {
+    async fn alert(&self, event: &Event<'_>, clock: Clock) -> Result<(), String> {
         let missing = |code: &str, reason: &str| {
             let mut text = String::new();
             event.write(&mut text);
@@ -146,11 +167,12 @@ impl Notify {
             Ok(alert) => alert,
             Err(e) => return self.give_up(missing("unreadable_alert", &e.to_string())).await,
         };
-        let deliveries = alert.channels.iter().enumerate().map(|(n, channel)| self.deliver(&alert, n, channel, now));
+        let deliveries = alert.channels.iter().enumerate().map(|(n, channel)| self.deliver(&alert, n, channel, clock));
         futures::future::join_all(deliveries).await.into_iter().fold(Ok(()), Result::and)
     }
 
-    async fn deliver(&self, alert: &Alert, n: usize, channel: &Channel, now: Timestamp) -> Result<(), String> {
+    async fn deliver(&self, alert: &Alert, n: usize, channel: &Channel, clock: Clock) -> Result<(), String> {
+        let now = clock.now();
         let key = Key::new(DELIVERIES, format!("{}#{n}", alert.id));
         let version = match self.claim(&key, now).await? {
             Claim::Held(version) => version,
@@ -163,9 +185,9 @@ impl Notify {
             }
             Err(e) => e,
         };
-        tracing::warn!(alert.id = %alert.id, notify.channel = n, error = %failed, "not sent");
         let reason = full_text(&failed);
         if matches!(failed.kind, ErrorKind::Invalid | ErrorKind::TooLarge) {
+            tracing::warn!(alert.id = %alert.id, notify.channel = n, error = %failed, "can never be sent");
             let cause = [alert.id.as_bytes(), &n.to_le_bytes()];
             let bytes = alert.event_text().into_bytes();
             let what = format!("channel {n} ({}): {reason}", channel.kind());
