@@ -221,9 +221,9 @@ fn queue(server: &Server, name: &str) -> Value {
 #[test]
 fn what_a_stage_fails_at_too_often_is_a_dead_letter_and_can_be_brought_back() {
     let (dir, data) = folder();
-    // The same wiring, less patient: the eighth attempt would come after two minutes.
+    // The same wiring, less patient: the last attempt would come after hours.
     let template = include_str!("../../template.yaml");
-    let impatient = template.replace("maxReceiveCount: 8", "maxReceiveCount: 2");
+    let impatient = template.replace("maxReceiveCount: 24", "maxReceiveCount: 2");
     assert_ne!(impatient, template);
     let path = dir.path().join("template.yaml");
     std::fs::write(&path, impatient).unwrap();

@@ -504,7 +504,7 @@ fn reaches(topology: &Topology, id: &str, event: &Value) -> Result<(), String> {
 fn every_consumed_queue_has_a_dead_letter_queue() {
     holds(consumed_queues_have_dead_letters(&real()));
     let broken = edited(&[(
-        "      RedrivePolicy:\n        deadLetterTargetArn: !GetAtt IndexDeadLetterQueue.Arn\n        maxReceiveCount: 8\n",
+        "      RedrivePolicy:\n        deadLetterTargetArn: !GetAtt IndexDeadLetterQueue.Arn\n        maxReceiveCount: 24\n",
         "",
     )]);
     fails(consumed_queues_have_dead_letters(&parse(&broken)), &["IndexQueue has no dead-letter queue"]);
@@ -529,7 +529,7 @@ fn every_message_stays_hidden_for_six_timeouts_and_the_window() {
 #[test]
 fn every_message_gets_at_least_five_tries() {
     holds(messages_get_at_least_five_tries(&real()));
-    let broken = edited(&[("maxReceiveCount: 8", "maxReceiveCount: 4")]);
+    let broken = edited(&[("maxReceiveCount: 24", "maxReceiveCount: 4")]);
     fails(messages_get_at_least_five_tries(&parse(&broken)), &["ConvertQueue gives up after 4 tries"]);
 }
 

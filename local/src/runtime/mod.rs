@@ -209,7 +209,7 @@ fn start_triggers(
                             window: (*window).min(longest_window),
                             partial_failures: *partial_failures,
                             timeout: function.timeout,
-                            max_retry: topology.queues.get(queue).map_or(Duration::from_secs(60), |q| q.visibility),
+                            visibility: topology.queues.get(queue).map_or(Duration::from_secs(60), |q| q.visibility),
                         };
                         tasks.push(Box::pin(trigger.run(stop.clone())));
                     }

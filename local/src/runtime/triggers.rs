@@ -2,6 +2,7 @@
 
 use crate::runtime::now;
 use serde_json::Value;
+use sluice_domain::retry;
 use sluice_entry::sqs::{SqsAttributes, SqsEvent, SqsRecord, SqsReply};
 use sluice_entry::{Function, telemetry};
 use sluice_ports::{Delivery, ErrorKind, Queue, Receipt, Settlement};
@@ -18,8 +19,6 @@ const CALL_BYTES: usize = 5 * 1024 * 1024;
 const WAIT: Duration = Duration::from_secs(20);
 /// Messages asked for at a time while a batch fills.
 const RECEIVE_LIMIT: usize = 16;
-/// A failed message comes again after this long, doubling with each time up to the queue's visibility time-out.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// Between attempts to settle what could not be settled.
 const SETTLE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -41,8 +40,8 @@ pub struct QueueTrigger {
     pub partial_failures: bool,
     /// The longest that one call may take.
     pub timeout: Duration,
-    /// Longest pause before a failed message comes again.
-    pub max_retry: Duration,
+    /// The queue's visibility time-out: how long a receipt counts.
+    pub visibility: Duration,
 }
 
 impl QueueTrigger {
@@ -106,7 +105,7 @@ impl QueueTrigger {
             .iter()
             .map(|d| {
                 let settlement = if failed.contains(&d.id) {
-                    Settlement::Release(self.pause(d.receive_count))
+                    Settlement::Release(retry::pause(d.receive_count, &d.id))
                 } else {
                     Settlement::Delete
                 };
@@ -126,7 +125,7 @@ impl QueueTrigger {
     /// Settles, again and again while the store cannot write: on a full disk the messages would else stay invisible for minutes after
     /// there is room. Ends when the receipts are too old to count.
     async fn settle(&self, mut settlements: Vec<(Receipt, Settlement)>, stop: &mut watch::Receiver<bool>) {
-        let until = Instant::now() + self.max_retry;
+        let until = Instant::now() + self.visibility;
         loop {
             let results = self.queue.settle(settlements.clone()).await;
             let failed: Vec<_> =
@@ -145,10 +144,6 @@ impl QueueTrigger {
             }
             tokio::select! { () = tokio::time::sleep(SETTLE_PAUSE) => {}, _ = stop.changed() => return }
         }
-    }
-
-    fn pause(&self, receive_count: u32) -> Duration {
-        FIRST_RETRY.saturating_mul(1 << receive_count.saturating_sub(1).min(16)).min(self.max_retry.max(FIRST_RETRY))
     }
 
     fn record<'d>(&'d self, delivery: &'d Delivery) -> SqsRecord<'d> {
@@ -232,5 +227,133 @@ pub async fn run_schedule(
             _ = ticks.tick() => { call(&verb, &function, event.clone(), timeout).await; }
             _ = stop.changed() => break,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use sluice_domain::time::Timestamp;
+    use sluice_entry::InvokeError;
+    use sluice_entry::sqs::ItemFailure;
+    use sluice_ports::Message;
+    use sluice_testkit::clock::FakeClock;
+    use sluice_testkit::memory::{MemoryQueue, QueueRules};
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    /// Fails at everything until some time, and notes when what came.
+    struct Recovering {
+        clock: FakeClock,
+        well_ms: i64,
+        seen: Mutex<BTreeMap<String, Vec<i64>>>,
+    }
+
+    #[async_trait]
+    impl Function for Recovering {
+        async fn invoke(&self, event: &[u8], _: Timestamp) -> Result<Vec<u8>, InvokeError> {
+            let event: SqsEvent<'_> = serde_json::from_slice(event).unwrap();
+            let now_ms = self.clock.now_ms();
+            let mut reply = SqsReply::default();
+            for record in event.records {
+                self.seen.lock().unwrap().entry(record.body.into_owned()).or_default().push(now_ms);
+                if now_ms < self.well_ms {
+                    reply.batch_item_failures.push(ItemFailure { item_identifier: record.message_id.into_owned() });
+                }
+            }
+            Ok(serde_json::to_vec(&reply).unwrap())
+        }
+    }
+
+    /// A queue with a trigger, on a clock that this test moves.
+    struct World {
+        clock: FakeClock,
+        begun_ms: i64,
+        queue: Arc<MemoryQueue>,
+        dead: Arc<MemoryQueue>,
+        function: Arc<Recovering>,
+        trigger: QueueTrigger,
+    }
+
+    impl World {
+        fn new(well_after: Duration, max_receive_count: u32) -> Self {
+            let clock = FakeClock::default();
+            let begun_ms = clock.now_ms();
+            let dead = Arc::new(MemoryQueue::with(QueueRules { clock: clock.clone(), ..QueueRules::default() }));
+            let visibility = Duration::from_secs(360);
+            let queue = Arc::new(MemoryQueue::with(QueueRules {
+                visibility_timeout: visibility,
+                dead_letter: Some((dead.clone(), max_receive_count)),
+                clock: clock.clone(),
+                ..QueueRules::default()
+            }));
+            let well_ms = begun_ms + i64::try_from(well_after.as_millis()).unwrap();
+            let function = Arc::new(Recovering { clock: clock.clone(), well_ms, seen: Mutex::default() });
+            let trigger = QueueTrigger {
+                verb: "convert".into(),
+                function: function.clone(),
+                queue: queue.clone(),
+                queue_name: "ConvertQueue".into(),
+                batch_size: 100,
+                window: Duration::ZERO,
+                partial_failures: true,
+                timeout: Duration::from_secs(60),
+                visibility,
+            };
+            Self { clock, begun_ms, queue, dead, function, trigger }
+        }
+
+        async fn send(&self, body: &str) {
+            let sent = self.queue.send(vec![Message { body: body.into(), ..Message::default() }]).await;
+            assert!(sent.iter().all(Result::is_ok));
+        }
+
+        /// Takes what is there, each second until then.
+        async fn run_until(&self, after: Duration) {
+            let (_keep, mut stop) = watch::channel(false);
+            while self.clock.now_ms() < self.begun_ms + i64::try_from(after.as_millis()).unwrap() {
+                let batch = self.queue.receive(100, Duration::ZERO).await.unwrap();
+                if !batch.is_empty() {
+                    self.trigger.call(batch, &mut stop).await;
+                }
+                self.clock.advance(Duration::from_secs(1));
+            }
+        }
+
+        /// When a message was seen, in seconds since the beginning.
+        fn seen(&self, body: &str) -> Vec<i64> {
+            self.function.seen.lock().unwrap()[body].iter().map(|ms| (ms - self.begun_ms) / 1_000).collect()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_fails_comes_again_later_each_time_and_is_done_soon_after_the_fault() {
+        let world = World::new(Duration::from_mins(10), 24);
+        world.send("old").await;
+        world.run_until(Duration::from_mins(10)).await;
+        world.send("new").await;
+        world.run_until(Duration::from_mins(30)).await;
+        let old = world.seen("old");
+        let waits: Vec<i64> = old.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        for (n, wait) in (1u32..).zip(&waits) {
+            let longest = 2i64.pow(n).min(900);
+            assert!((longest / 2..=longest).contains(wait), "wait {n} of {waits:?}");
+        }
+        assert!((10..=11).contains(&old.len()), "{old:?}");
+        assert!((600..1_500).contains(old.last().unwrap()), "{old:?}");
+        assert_eq!(world.seen("new"), [600], "what comes after the fault is not held up");
+        let depth = world.queue.depth().await.unwrap();
+        assert_eq!((depth.visible, depth.in_flight), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_becomes_a_dead_letter_after_hours_and_not_after_minutes() {
+        let world = World::new(Duration::from_hours(24), 24);
+        world.send("poison").await;
+        world.run_until(Duration::from_mins(110)).await;
+        assert_eq!(world.dead.depth().await.unwrap().visible, 0);
+        world.run_until(Duration::from_hours(5)).await;
+        assert_eq!((world.dead.depth().await.unwrap().visible, world.seen("poison").len()), (1, 24));
     }
 }

@@ -159,16 +159,6 @@ pub(crate) async fn blocking<T: Send + 'static>(
     })
 }
 
-/// The outcome of a call, or [`ErrorKind::Timeout`] where there is none after this long; the call may still have its effect then.
-pub(crate) async fn within<T>(
-    limit: Duration,
-    operation: &'static str,
-    call: impl Future<Output = Result<T, PortError>>,
-) -> Result<T, PortError> {
-    let late = |_| Err(PortError::new(ErrorKind::Timeout, operation, format!("no answer after {limit:?}")));
-    tokio::time::timeout(limit, call).await.unwrap_or_else(late)
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! Mail as files in an outbox, one `.eml` file for each, which a mail program opens.
 
-use crate::durable::{Folder, Taken, blocking, failed, within};
+use crate::durable::{Folder, Taken, blocking, failed};
 use async_trait::async_trait;
 use chrono::Utc;
 use lettre::message::{Mailbox, MultiPart};
@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Hexadecimal digits of the hash in a file name: 80 bits, so that two mails do not meet.
 const HASH_DIGITS: usize = 20;
@@ -66,6 +67,16 @@ impl Mail for OutboxMail {
         });
         within(SEND_TIMEOUT, "mail.send", write).await
     }
+}
+
+/// The outcome of a call, or [`ErrorKind::Timeout`] where there is none after this long; the call may still have its effect then.
+async fn within<T>(
+    limit: Duration,
+    operation: &'static str,
+    call: impl Future<Output = Result<T, PortError>>,
+) -> Result<T, PortError> {
+    let late = |_| Err(PortError::new(ErrorKind::Timeout, operation, format!("no answer after {limit:?}")));
+    tokio::time::timeout(limit, call).await.unwrap_or_else(late)
 }
 
 /// The mail as RFC 5322 text with a text part and an HTML part.

@@ -1,4 +1,4 @@
-//! The domain: events and their envelope, schemas, the packed message, identities, object keys, alert rules.
+//! The domain: events and their envelope, schemas, the packed message, identities, object keys, alert rules, when to try again.
 //!
 //! Pure: no I/O, no clock, no async, and no knowledge of the ports, of AWS, of Arrow or of any storage.
 
@@ -10,5 +10,6 @@ pub mod identity;
 pub mod json;
 pub mod lake;
 pub mod message;
+pub mod retry;
 pub mod schema;
 pub mod time;
