@@ -3,12 +3,13 @@
 //! received = accepted + rejected, and for each sink accepted = stored + quarantined + duplicates + off + in flight. `accepted` and `off`
 //! are counted with the publish, by the producer; a sink's other counts are written in the same transaction as what they count.
 
-use crate::groups::{KEEP_US, all};
+use crate::groups::KEEP_US;
+use crate::rows::{all, expiry};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sluice_domain::message::Header;
 use sluice_domain::schema::counted_as;
-use sluice_domain::time::{SECOND_US, Timestamp};
+use sluice_domain::time::Timestamp;
 use sluice_ports::{Condition, ErrorKind, Key, PortError, Table, Tally, Write};
 use std::collections::BTreeMap;
 
@@ -254,7 +255,7 @@ pub async fn count_duplicate(
         key: marker.clone(),
         value: json!({}),
         condition: Condition::Absent,
-        expires_at: Some(now.micros().saturating_add(KEEP_US) / SECOND_US),
+        expires_at: Some(expiry(now, KEEP_US)),
     }];
     writes.extend(
         header.types.iter().map(|(name, n)| sink_write(&counter(received, name), &[(sink, Fate::Duplicate, *n)])),
