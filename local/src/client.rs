@@ -136,6 +136,8 @@ struct ErrorReply {
 #[derive(Deserialize)]
 struct ErrorBody {
     #[serde(default)]
+    code: String,
+    #[serde(default)]
     message: String,
 }
 
@@ -344,8 +346,25 @@ fn retry_after(value: &str) -> Option<Duration> {
     Some(Duration::from_millis(ms.min(LONGEST_WAIT_MS)))
 }
 
+/// A name as one segment of a path.
+pub fn segment(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            text.push(byte as char);
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    // These two alone would be another path.
+    if matches!(text.as_str(), "." | "..") { text.replace('.', "%2E") } else { text }
+}
+
 fn failed(status: StatusCode, body: &[u8]) -> CallError {
-    let said = serde_json::from_slice::<ErrorReply>(body)
+    let reply = serde_json::from_slice::<ErrorReply>(body);
+    // What no key may do says nothing about the key.
+    let is_for_nobody = reply.as_ref().is_ok_and(|r| r.error.code == "refused");
+    let said = reply
         .map(|r| r.error.message)
         .ok()
         .or_else(|| serde_json::from_slice::<Value>(body).ok()?.get("message")?.as_str().map(str::to_owned))
@@ -353,6 +372,7 @@ fn failed(status: StatusCode, body: &[u8]) -> CallError {
         .unwrap_or_else(|| status.canonical_reason().unwrap_or("no reason given").to_lowercase());
     match status.as_u16() {
         401 => CallError::Refused(format!("the server does not know the key (401): {said}")),
+        403 if is_for_nobody => CallError::Failed(403, format!("{said} (403)")),
         403 => CallError::Refused(format!("the key may not do this (403): {said}")),
         413 => CallError::TooLarge(said),
         429 | 503 => CallError::Busy(format!("the server is busy ({}): {said}", status.as_u16())),
@@ -563,6 +583,23 @@ pub mod tests {
         assert_eq!(error, CallError::Failed(404, "not found (404)".into()));
         let error = client.get::<Value>("/v1/status", &[]).await.unwrap_err();
         assert!(matches!(error, CallError::Strange(_)), "{error:?}");
+    }
+
+    #[test]
+    fn what_no_key_may_do_is_not_blamed_on_the_key() {
+        let failed = |code: &str| {
+            let body = format!(r#"{{"error":{{"code":"{code}","message":"only SELECT"}}}}"#);
+            super::failed(StatusCode::FORBIDDEN, body.as_bytes())
+        };
+        assert!(matches!(failed("refused"), CallError::Failed(403, said) if said == "only SELECT (403)"));
+        assert!(matches!(failed("wrong_scope"), CallError::Refused(_)));
+    }
+
+    #[test]
+    fn names_are_one_segment_of_a_path() {
+        assert_eq!(segment("ConvertQueue"), "ConvertQueue");
+        assert_eq!(segment("a/../b?c"), "a%2F..%2Fb%3Fc");
+        assert_eq!(segment(".."), "%2E%2E");
     }
 
     #[test]

@@ -188,3 +188,91 @@ fn ctrl_c_stops_sending_and_tells_what_was_sent() {
     assert!(text(&output.stdout).contains(" accepted"), "{}", text(&output.stdout));
     no_panic(&output);
 }
+
+/// `sluice up` with a request of four bytes in flight, of which none has arrived.
+#[cfg(unix)]
+struct Up {
+    child: std::process::Child,
+    _output: BufReader<std::process::ChildStdout>,
+    errors: BufReader<std::process::ChildStderr>,
+    request: TcpStream,
+    _data: tempfile::TempDir,
+}
+
+#[cfg(unix)]
+impl Up {
+    fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let args = ["up", "--listen", "127.0.0.1:0", "--data", data.path().to_str().unwrap()];
+        let mut child = sluice(&args).spawn().unwrap();
+        let errors = BufReader::new(child.stderr.take().unwrap());
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut welcome = String::new();
+        output.read_line(&mut welcome).unwrap();
+        let address = welcome.trim().rsplit("http://").next().unwrap().to_owned();
+        let mut request = TcpStream::connect(address).unwrap();
+        request
+            .write_all(b"POST /v1/events HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n")
+            .unwrap();
+        let mut asked_for_body = [0; 25];
+        request.read_exact(&mut asked_for_body).unwrap();
+        assert!(asked_for_body.starts_with(b"HTTP/1.1 100"));
+        Self { child, _output: output, errors, request, _data: data }
+    }
+
+    fn interrupt(&self) {
+        assert!(Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    /// Reads what it says up to a line with these words.
+    fn wait_for(&mut self, words: &str) {
+        let mut line = String::new();
+        while !line.contains(words) {
+            line.clear();
+            assert!(self.errors.read_line(&mut line).unwrap() > 0, "it ended without `{words}`");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn one_ctrl_c_finishes_what_is_in_flight() {
+    let mut up = Up::start();
+    up.interrupt();
+    up.wait_for("finishing what is in flight");
+    up.request.write_all(b"null").unwrap();
+    let mut reply = String::new();
+    up.request.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 401"), "{reply}");
+    assert_eq!(up.child.wait().unwrap().code(), Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_does_not_need_a_reader_of_its_welcome() {
+    let data = tempfile::tempdir().unwrap();
+    let args = ["up", "--listen", "127.0.0.1:0", "--data", data.path().to_str().unwrap()];
+    let mut child = sluice(&args).spawn().unwrap();
+    drop(child.stdout.take());
+    // It is there before the welcome, and goes away when the server stops.
+    let found = data.path().join("server.json");
+    while !found.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::yield_now();
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    no_panic(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_ctrl_c_ends_it_at_once() {
+    let mut up = Up::start();
+    up.interrupt();
+    up.wait_for("once more Ctrl-C stops at once");
+    up.interrupt();
+    up.wait_for("stopped at once");
+    assert_eq!(up.child.wait().unwrap().code(), Some(130));
+}

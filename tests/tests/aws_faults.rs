@@ -24,6 +24,7 @@ use sluice_tests::ministack::Ministack;
 use sluice_tests::proxy::{Fault, Proxy};
 use sluice_tests::request::Request;
 use sluice_tests::stack::{PATIENT, Stack};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -188,12 +189,12 @@ async fn a_conditional_put_knows_its_own_object_when_the_reply_was_lost() {
 async fn an_object_in_parts_is_whole_though_replies_were_lost() {
     let Some(world) = World::new().await else { return };
     let bytes = Bytes::from(vec![7; 20_000_000]);
-    let mut seen = 0;
-    // The first part, and the end of the upload.
+    let mut lost = HashSet::new();
+    // The first part, and the end of the upload, each once.
     world.proxy.script(move |call| {
-        let lost = call.path.contains("partNumber=1") || call.operation == "POST" && call.path.contains("uploadId");
-        seen += usize::from(lost);
-        if lost && seen <= 2 { Fault::ReplyLost } else { Fault::None }
+        let is_first_part = call.path.contains("partNumber=1");
+        let is_end = call.operation == "POST" && call.path.contains("uploadId");
+        if (is_first_part || is_end) && lost.insert(call.path.clone()) { Fault::ReplyLost } else { Fault::None }
     });
     let objects = S3Objects::new(
         &world.stack.account.connection_by(&world.proxy.url, PATIENT),

@@ -1,11 +1,17 @@
 //! `sluice keys`: who may do what.
 
+use crate::cli::collection::{Collection, text};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::queues::segment;
-use crate::cli::terminal::{Out, note, table};
+use crate::cli::terminal::{Out, note};
 use crate::client::{CallError, Client};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
+
+const KEYS: Collection = Collection {
+    noun: "key",
+    name: "keys",
+    headings: &["id", "scope", "sources", "types", "max age", "created", "name"],
+    row,
+};
 
 /// Add, list and revoke keys
 #[derive(Debug, clap::Subcommand)]
@@ -101,23 +107,15 @@ impl Keys {
     pub async fn run(self, client: &Client, out: &mut Out) -> Result<(), Failure> {
         match self {
             Self::Add(add) => add.run(client, out).await,
-            Self::List(list) => list.run(client, out).await,
-            Self::Revoke(Revoke { id }) => {
-                client.delete(&format!("/v1/keys/{}", segment(&id))).await?;
-                note(format!("key `{id}` is revoked"));
-                Ok(())
-            }
+            Self::List(List { json }) => KEYS.list(client, out, json).await,
+            Self::Revoke(Revoke { id }) => KEYS.remove(client, &id, "revoked").await,
         }
     }
 }
 
 impl Add {
     async fn run(self, client: &Client, out: &mut Out) -> Result<(), Failure> {
-        let raw: Box<RawValue> = client.post("/v1/keys", &[], &self.body()).await?;
-        if self.json {
-            return out.line(raw.get());
-        }
-        let reply: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+        let Some(reply) = KEYS.add(client, out, &self.body(), self.json).await? else { return Ok(()) };
         let Some(key) = reply.get("key").and_then(Value::as_str) else {
             return Err(CallError::Strange("the server made a key but its reply does not hold it".into()).into());
         };
@@ -148,21 +146,8 @@ impl Add {
     }
 }
 
-impl List {
-    async fn run(self, client: &Client, out: &mut Out) -> Result<(), Failure> {
-        let raw: Box<RawValue> = client.get("/v1/keys", &[]).await?;
-        if self.json {
-            return out.line(raw.get());
-        }
-        let reply: Value = serde_json::from_str(raw.get()).unwrap_or_default();
-        let list = reply.get("keys").unwrap_or(&reply).as_array().cloned().unwrap_or_default();
-        let rows = list.iter().map(row);
-        out.line(table(&["id", "scope", "sources", "types", "max age", "created", "name"], &[], rows))
-    }
-}
-
 fn row(key: &Value) -> Vec<String> {
-    let text = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |name: &str| text(key, name);
     let list = |name: &str| {
         let items: Vec<&str> =
             key.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();

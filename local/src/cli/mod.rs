@@ -1,5 +1,6 @@
 //! The command line: one file per command, and what they share.
 
+mod collection;
 mod completion;
 mod connection;
 mod cost;

@@ -1,8 +1,8 @@
 //! `sluice queues`: what waits, and what could not be handled.
 
 use crate::cli::exit::Failure;
-use crate::cli::terminal::{Out, clean, counted, duration, grouped, note, size, table};
-use crate::client::Client;
+use crate::cli::terminal::{Out, Style, clean, counted, duration, grouped, note, size, table};
+use crate::client::{Client, segment};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ struct Peek {
     #[arg(value_name = "QUEUE")]
     name: String,
     /// Most messages
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     limit: u32,
     /// The server's reply as it is
     #[arg(long)]
@@ -129,10 +129,16 @@ struct Moved {
     moved: u64,
 }
 
-/// The queues as a table: those with a dead-letter queue, which are the ones that work; what lies in the others is their dead letters.
+impl QueueState {
+    fn is_empty(&self) -> bool {
+        self.visible + self.in_flight == 0
+    }
+}
+
+/// The queues as a table: those that work, which are the ones with a dead-letter queue, and of the others those in which something lies.
 pub fn table_of(queues: &[QueueState]) -> String {
     let unknown = || "-".to_owned();
-    let rows = queues.iter().map(|q| {
+    let rows = queues.iter().filter(|q| q.dead_letter_queue.is_some() || !q.is_empty()).map(|q| {
         vec![
             q.name.clone(),
             grouped(q.visible),
@@ -144,6 +150,22 @@ pub fn table_of(queues: &[QueueState]) -> String {
         ]
     });
     table(&["queue", "waiting", "in flight", "events", "size", "oldest", "dead letters"], &[1, 2, 3, 4, 5, 6], rows)
+}
+
+/// The queues in which something lies, as a table; `None` where all are empty.
+pub fn table_of_filled(queues: &[QueueState]) -> Option<String> {
+    let filled: Vec<QueueState> = queues.iter().filter(|q| !q.is_empty() || q.dead_letters > 0).cloned().collect();
+    (!filled.is_empty()).then(|| table_of(&filled))
+}
+
+/// A line for each queue whose messages could not be handled: how many, and what to do.
+pub fn dead_letters_of(queues: &[QueueState]) -> Vec<String> {
+    let line = |q: &QueueState| {
+        let dead = q.dead_letter_queue.as_deref().filter(|_| q.dead_letters > 0)?;
+        let count = counted(q.dead_letters, "message");
+        Some(format!("{count} of `{}` could not be handled: see `sluice queues peek {dead}`", q.name))
+    };
+    queues.iter().filter_map(line).collect()
 }
 
 impl Queues {
@@ -164,7 +186,12 @@ impl List {
             return out.line(raw.get());
         }
         let listed: Listed = client.get("/v1/queues", &[]).await?;
-        out.line(table_of(&listed.queues))
+        out.line(table_of(&listed.queues))?;
+        for line in dead_letters_of(&listed.queues) {
+            let painted = out.paint(Style::Bad, &line);
+            out.line(painted)?;
+        }
+        Ok(())
     }
 }
 
@@ -192,9 +219,19 @@ impl Peek {
             };
             out.line(format!("  {}", super::terminal::clip(&clean(&body), 400)))?;
         }
+        out.flush()?;
         if peeked.messages.is_empty() {
-            out.flush()?;
             note(format!("`{}` is empty", self.name));
+            return Ok(());
+        }
+        let listed: Listed = client.get("/v1/queues", &[]).await?;
+        let owners = listed.queues.iter().filter(|q| q.dead_letter_queue.as_deref() == Some(self.name.as_str()));
+        for owner in owners {
+            note(format!(
+                "these were taken from `{}` as often as they were received, and never got through: the server's log says why\n\
+                 `sluice queues redrive {}` tries them again",
+                owner.name, self.name
+            ));
         }
         Ok(())
     }
@@ -212,24 +249,14 @@ impl Redrive {
             return out.line(raw.get());
         }
         match serde_json::from_str::<Moved>(raw.get()) {
+            Ok(Moved { moved: 0 }) => {
+                note(format!("nothing to move: `{}` holds no dead letters", self.name));
+                Ok(())
+            }
             Ok(Moved { moved }) => out.line(format!("{} moved back", counted(moved, "message"))),
             Err(_) => out.line("moved back"),
         }
     }
-}
-
-/// A name as one segment of a path.
-pub fn segment(name: &str) -> String {
-    let mut text = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            text.push(byte as char);
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    // These two alone would be another path.
-    if matches!(text.as_str(), "." | "..") { text.replace('.', "%2E") } else { text }
 }
 
 #[cfg(test)]
@@ -237,20 +264,13 @@ mod tests {
     use super::*;
     use crate::client::tests::Fake;
 
-    #[test]
-    fn names_are_one_segment_of_a_path() {
-        assert_eq!(segment("ConvertQueue"), "ConvertQueue");
-        assert_eq!(segment("a/../b?c"), "a%2F..%2Fb%3Fc");
-        assert_eq!(segment(".."), "%2E%2E");
-    }
-
     #[tokio::test]
     async fn queues_are_listed_peeked_and_redriven() {
         let fake = Fake::start(|_, got| match got.path.as_str() {
             "/v1/queues" => (
                 200,
                 vec![],
-                r#"{"queues":[{"name":"A","visible":2,"dead_letter_queue":"B","dead_letters":1}]}"#.into(),
+                r#"{"queues":[{"name":"A","visible":2,"dead_letter_queue":"B","dead_letters":1},{"name":"B"}]}"#.into(),
             ),
             "/v1/queues/B/messages?limit=3" => (
                 200,
@@ -269,10 +289,17 @@ mod tests {
         };
         let list = run(None).await;
         assert!(list.lines().nth(1).unwrap().starts_with("A"), "{list}");
+        assert!(list.ends_with("1 message of `A` could not be handled: see `sluice queues peek B`\n"), "{list}");
+        assert_eq!(
+            list.lines().count(),
+            3,
+            "a dead-letter queue shows up with its queue, or when it holds something: {list}"
+        );
         let peek = run(Some(Action::Peek(Peek { name: "B".into(), limit: 3, json: false }))).await;
         assert!(peek.starts_with("m, sent 1970-01-01T00:00:00.000Z, received 5 times, 7 events\n"), "{peek}");
         let redrive = run(Some(Action::Redrive(Redrive { name: "B".into(), limit: Some(1), json: false }))).await;
         assert_eq!(redrive, "1 message moved back\n");
-        assert_eq!(fake.got()[2].body, b"{\"limit\":1}");
+        let redriven = fake.got().into_iter().find(|got| got.path.ends_with("redrive")).unwrap();
+        assert_eq!(redriven.body, b"{\"limit\":1}");
     }
 }

@@ -1,11 +1,13 @@
 //! `sluice rules`: what alerts are about.
 
+use crate::cli::collection::{Collection, text};
 use crate::cli::exit::Failure;
-use crate::cli::queues::segment;
-use crate::cli::terminal::{Out, note, table};
-use crate::client::Client;
-use serde_json::value::RawValue;
+use crate::cli::terminal::Out;
+use crate::client::{CallError, Client};
 use serde_json::{Value, json};
+
+const RULES: Collection =
+    Collection { noun: "rule", name: "rules", headings: &["id", "user", "symbols", "fires when", "sends to"], row };
 
 /// Add, list and remove alert rules
 #[derive(Debug, clap::Subcommand)]
@@ -120,26 +122,18 @@ impl Rules {
     pub async fn run(self, client: &Client, out: &mut Out) -> Result<(), Failure> {
         match self {
             Self::Add(Add::Fluctuation(rule)) => rule.run(client, out).await,
-            Self::List(list) => list.run(client, out).await,
-            Self::Remove(Remove { id }) => {
-                client.delete(&format!("/v1/rules/{}", segment(&id))).await?;
-                note(format!("rule `{id}` is removed"));
-                Ok(())
-            }
+            Self::List(List { json }) => RULES.list(client, out, json).await,
+            Self::Remove(Remove { id }) => RULES.remove(client, &id, "removed").await,
         }
     }
 }
 
 impl Fluctuation {
     async fn run(self, client: &Client, out: &mut Out) -> Result<(), Failure> {
-        let raw: Box<RawValue> = client.post("/v1/rules", &[], &self.body()).await?;
-        if self.json {
-            return out.line(raw.get());
-        }
-        let reply: Value = serde_json::from_str(raw.get()).unwrap_or_default();
-        match text(&reply, "/id").or_else(|| text(&reply, "/rule/id")) {
+        let Some(reply) = RULES.add(client, out, &self.body(), self.json).await? else { return Ok(()) };
+        match reply.get("id").and_then(Value::as_str) {
             Some(id) => out.line(id),
-            None => Ok(()),
+            None => Err(CallError::Strange("the server made a rule but its reply does not name it".into()).into()),
         }
     }
 
@@ -160,29 +154,8 @@ impl Fluctuation {
     }
 }
 
-fn text(value: &Value, pointer: &str) -> Option<String> {
-    value.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
-}
-
-impl List {
-    async fn run(self, client: &Client, out: &mut Out) -> Result<(), Failure> {
-        let raw: Box<RawValue> = client.get("/v1/rules", &[]).await?;
-        if self.json {
-            return out.line(raw.get());
-        }
-        let reply: Value = serde_json::from_str(raw.get()).unwrap_or_default();
-        let list = reply.get("rules").unwrap_or(&reply).as_array().cloned().unwrap_or_default();
-        let rows: Vec<Vec<String>> = list.iter().map(row).collect();
-        if rows.is_empty() {
-            note("there are no rules: see `sluice rules add --help`");
-            return Ok(());
-        }
-        out.line(table(&["id", "user", "symbols", "fires when", "sends to"], &[], rows))
-    }
-}
-
 fn row(rule: &Value) -> Vec<String> {
-    let get = |pointer| text(rule, pointer).unwrap_or_default();
+    let get = |name| text(rule, name);
     let list = |name: &str, each: fn(&Value) -> Option<&str>| {
         let items = rule.get(name).and_then(Value::as_array);
         items.map(|all| all.iter().filter_map(each).collect::<Vec<_>>().join(", ")).unwrap_or_default()
@@ -191,13 +164,13 @@ fn row(rule: &Value) -> Vec<String> {
         none if none.is_empty() => "all".to_owned(),
         some => some,
     };
-    let side = match get("/side").as_str() {
+    let side = match get("side").as_str() {
         "both" => String::new(),
         side => format!(" {side}"),
     };
     let off = if rule.get("enabled") == Some(&Value::Bool(false)) { " (off)" } else { "" };
-    let condition = format!("{}{side} {} {} %{off}", get("/kind"), get("/comparison"), get("/threshold_pct"));
-    vec![get("/id"), get("/user"), symbols, condition, list("channels", |c| c.get("to")?.as_str())]
+    let condition = format!("{}{side} {} {} %{off}", get("kind"), get("comparison"), get("threshold_pct"));
+    vec![get("id"), get("user"), symbols, condition, list("channels", |c| c.get("to")?.as_str())]
 }
 
 #[cfg(test)]

@@ -57,6 +57,10 @@ impl Search {
         if let Some(field) = &self.by {
             let buckets = hits::buckets(&found.aggregations);
             let rows = buckets.iter().map(|(key, count)| vec![key.clone(), grouped(*count)]);
+            if buckets.is_empty() {
+                note(format!("{total} in {} ms; none has values in `{field}` to count by", found.took));
+                return Ok(());
+            }
             out.line(table(&[field, "events"], &[1], rows))?;
             out.flush()?;
             let beyond = found.aggregations.pointer("/by/sum_other_doc_count").and_then(Value::as_u64).unwrap_or(0);

@@ -2,19 +2,20 @@
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::queues::{self, QueueState};
-use crate::cli::terminal::{Out, Style, grouped, table};
+use crate::cli::terminal::{Out, Style, counted, grouped, table};
 use crate::client::{CallError, Client};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Show counters per stage and type, the queues, and whether it all adds up.
+/// Show whether all that came in is accounted for, counters per stage and type, and what waits.
 ///
 /// Ends with exit code 1 where received and stored do not add up, so that a script can watch it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   sluice status
-  sluice status --json | jq .ledger.totals")]
+  sluice status --json | jq .ledger.totals
+  sluice status > /dev/null || echo 'look at it'")]
 pub struct Status {
     /// The server's reply as it is
     #[arg(long)]
@@ -65,11 +66,14 @@ struct Counts {
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct Sink {
     #[serde(default)]
-    stored: u64,
+    stored: i64,
     #[serde(default)]
-    quarantined: u64,
+    quarantined: i64,
     #[serde(default)]
-    duplicates: u64,
+    duplicates: i64,
+    /// Accepted while the sink was switched off.
+    #[serde(default)]
+    off: i64,
     /// Below zero where more was stored than accepted, which must not be.
     #[serde(default)]
     in_flight: i64,
@@ -94,83 +98,95 @@ impl Status {
     }
 }
 
+/// The verdict first; then each sink, the types, and what is not at rest.
 fn show(url: &str, reply: &Reply, out: &mut Out) -> Result<(), Failure> {
-    let server = &reply.server;
-    let name = format!("sluice {} at {url}", server.version);
+    let name = format!("sluice {} at {url}", reply.server.version);
     out.line(out.paint(Style::Bold, &name))?;
-    out.line("")?;
     let ledger = &reply.ledger;
-    let mut rows: Vec<Vec<String>> = ledger.types.iter().map(|counts| row(&counts.event_type, counts)).collect();
-    if rows.is_empty() {
-        out.line("no events yet: `sluice demo` sends some")?;
-    } else {
-        rows.push(row("total", &ledger.totals));
-        let headings = [
-            "type",
-            "accepted",
-            "rejected",
-            "in lake",
-            "in search",
-            "detected",
-            "quarantined",
-            "duplicates",
-            "in flight",
-        ];
-        out.line(table(&headings, &[1, 2, 3, 4, 5, 6, 7, 8], rows))?;
-    }
-    out.line("")?;
-    if !reply.queues.is_empty() {
-        out.line(queues::table_of(&reply.queues))?;
-        out.line("")?;
-    }
     out.line(verdict(ledger, out))?;
-    let dead: u64 = reply.queues.iter().map(|q| q.dead_letters).sum();
-    if dead > 0 {
-        let text = format!("{} could not be handled: see `sluice queues`", super::terminal::counted(dead, "message"));
-        let painted = out.paint(Style::Bad, &text);
+    for line in queues::dead_letters_of(&reply.queues) {
+        let painted = out.paint(Style::Bad, &line);
         out.line(painted)?;
     }
-    Ok(())
-}
-
-/// The sinks beside each other; quarantined, duplicates and in flight as `lake/search/detect` where they differ.
-fn row(name: &str, counts: &Counts) -> Vec<String> {
-    let sinks = [counts.lake, counts.search, counts.detect];
-    let stored = |sink: Option<Sink>| sink.map_or_else(|| "-".to_owned(), |s| grouped(s.stored));
-    let in_flight = |sink: Sink| match u64::try_from(sink.in_flight) {
-        Ok(n) => grouped(n),
-        Err(_) => format!("-{}", grouped(sink.in_flight.unsigned_abs())),
-    };
-    vec![
-        name.to_owned(),
-        grouped(counts.accepted),
-        grouped(counts.rejected),
-        stored(counts.lake),
-        stored(counts.search),
-        stored(counts.detect),
-        together(&sinks, |s| grouped(s.quarantined)),
-        together(&sinks, |s| grouped(s.duplicates)),
-        together(&sinks, in_flight),
-    ]
-}
-
-fn together(sinks: &[Option<Sink>], show: impl Fn(Sink) -> String) -> String {
-    let shown: Vec<String> = sinks.iter().flatten().map(|sink| show(*sink)).collect();
-    match shown.first() {
-        None => "-".into(),
-        Some(first) if shown.iter().all(|s| s == first) => first.clone(),
-        _ => shown.join("/"),
+    out.line("")?;
+    let total = &ledger.totals;
+    if total.accepted + total.rejected == 0 {
+        out.line("no events yet: `sluice demo` sends some")?;
+    } else {
+        let accepted = counted(total.accepted, "event");
+        out.line(format!("{accepted} accepted, {} rejected; of those accepted:", grouped(total.rejected)))?;
+        out.line("")?;
+        out.line(sinks(total))?;
+        out.line("")?;
+        out.line(types(ledger))?;
     }
+    out.line("")?;
+    match queues::table_of_filled(&reply.queues) {
+        Some(filled) => out.line(filled),
+        None => out.line("all queues are empty"),
+    }
+}
+
+impl Counts {
+    /// The sinks that are on, with their names and what it means there that an event is stored.
+    fn sinks(&self) -> impl Iterator<Item = (&'static str, &Sink)> {
+        [("lake (files, SQL)", &self.lake), ("search", &self.search), ("detect (alert rules)", &self.detect)]
+            .into_iter()
+            .filter_map(|(name, sink)| Some((name, sink.as_ref()?)))
+    }
+}
+
+/// A row per sink. Columns of what is rare are there only when it happened.
+fn sinks(total: &Counts) -> String {
+    let signed = |n: i64| match u64::try_from(n) {
+        Ok(n) => grouped(n),
+        Err(_) => format!("-{}", grouped(n.unsigned_abs())),
+    };
+    type Column = (&'static str, fn(&Sink) -> i64);
+    let rare: [Column; 4] = [
+        ("on its way", |s| s.in_flight),
+        ("quarantined", |s| s.quarantined),
+        ("sent twice", |s| s.duplicates),
+        ("while it was off", |s| s.off),
+    ];
+    let shown: Vec<Column> = rare.into_iter().filter(|(_, of)| total.sinks().any(|(_, sink)| of(sink) != 0)).collect();
+    let headings: Vec<&str> = ["went to", "done"].into_iter().chain(shown.iter().map(|(name, _)| *name)).collect();
+    let rows = total.sinks().map(|(name, sink)| {
+        let rare = shown.iter().map(|(_, of)| signed(of(sink)));
+        [name.to_owned(), signed(sink.stored)].into_iter().chain(rare).collect()
+    });
+    let right: Vec<usize> = (1..headings.len()).collect();
+    table(&headings, &right, rows)
+}
+
+/// A row per type: what came in, and what is done with it in each sink.
+fn types(ledger: &Ledger) -> String {
+    let row = |name: &str, counts: &Counts| {
+        let stored = |sink: Option<Sink>| {
+            sink.map_or_else(|| "off".to_owned(), |s| grouped(u64::try_from(s.stored).unwrap_or_default()))
+        };
+        vec![
+            name.to_owned(),
+            grouped(counts.accepted),
+            grouped(counts.rejected),
+            stored(counts.lake),
+            stored(counts.search),
+            stored(counts.detect),
+        ]
+    };
+    let rows = ledger.types.iter().map(|counts| row(&counts.event_type, counts));
+    let headings = ["type", "accepted", "rejected", "in lake", "in search", "detected"];
+    table(&headings, &[1, 2, 3, 4, 5], rows.chain([row("total", &ledger.totals)]))
 }
 
 fn verdict(ledger: &Ledger, out: &Out) -> String {
     let note = ledger.note.as_deref().filter(|n| !n.is_empty()).map(|n| format!(": {n}")).unwrap_or_default();
-    let (style, word) = match ledger.adds_up {
-        Some(true) => (Style::Good, "it adds up"),
+    let (style, words) = match ledger.adds_up {
+        Some(true) => (Style::Good, "it adds up: every accepted event is accounted for"),
         Some(false) => (Style::Bad, "it does NOT add up"),
         None => (Style::Dim, "whether it adds up cannot be said yet"),
     };
-    format!("{}{note}", out.paint(style, word))
+    format!("{}{note}", out.paint(style, words))
 }
 
 #[cfg(test)]
@@ -179,14 +195,14 @@ mod tests {
     use crate::client::tests::Fake;
 
     fn reply(adds_up: &str) -> String {
-        let sink = |stored: u32, in_flight: u32| {
-            format!(r#"{{"stored":{stored},"quarantined":0,"duplicates":0,"in_flight":{in_flight}}}"#)
+        let sink = |stored: u32, in_flight: u32, off: u32| {
+            format!(r#"{{"stored":{stored},"quarantined":0,"duplicates":0,"off":{off},"in_flight":{in_flight}}}"#)
         };
         let counts = format!(
             r#""accepted":3000,"rejected":2,"lake":{},"search":{},"detect":{}"#,
-            sink(3000, 0),
-            sink(2990, 10),
-            sink(3000, 0)
+            sink(3000, 0, 0),
+            sink(2985, 10, 5),
+            sink(3000, 0, 0)
         );
         format!(
             r#"{{"server":{{"version":"0.1.0","started":"2024-01-01T00:00:00Z","data":".sluice"}},
@@ -204,13 +220,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_tables_and_the_verdict_are_readable() {
+    async fn the_verdict_comes_first_and_what_did_not_happen_is_left_out() {
         let (done, text) = run("true", false).await;
         done.unwrap();
-        assert!(text.contains("http.access     3,000         2    3,000      2,990     3,000            0"), "{text}");
-        assert!(text.contains("0/10/0"), "{text}");
-        assert!(text.contains("IndexQueue"), "{text}");
-        assert!(text.ends_with("it adds up: note\n"), "{text}");
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        assert_eq!(
+            lines[1..],
+            [
+                "it adds up: every accepted event is accounted for: note",
+                "",
+                "3,000 events accepted, 2 rejected; of those accepted:",
+                "",
+                "WENT TO                DONE  ON ITS WAY  WHILE IT WAS OFF",
+                "lake (files, SQL)     3,000           0                 0",
+                "search                2,985          10                 5",
+                "detect (alert rules)  3,000           0                 0",
+                "",
+                "TYPE         ACCEPTED  REJECTED  IN LAKE  IN SEARCH  DETECTED",
+                "http.access     3,000         2    3,000      2,985     3,000",
+                "total           3,000         2    3,000      2,985     3,000",
+                "",
+                "QUEUE       WAITING  IN FLIGHT  EVENTS     SIZE  OLDEST  DEAD LETTERS",
+                "IndexQueue        1          0      10  2.0 KiB   1.5 s             0",
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_pipeline_at_rest_is_a_short_page() {
+        let reply = r#"{"server":{"version":"1"},"queues":[{"name":"A","dead_letter_queue":"B"},{"name":"B"}],
+            "ledger":{"types":[],"totals":{},"adds_up":true,"note":""}}"#;
+        let fake = Fake::start(move |_, _| (200, vec![], reply.into())).await;
+        let (mut out, written) = Out::captured();
+        Status { json: false }.run(&fake.client(), &mut out).await.unwrap();
+        let text = written.text();
+        assert!(text.ends_with("for\n\nno events yet: `sluice demo` sends some\n\nall queues are empty\n"), "{text}");
     }
 
     #[tokio::test]

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 /// Run the whole platform on this machine.
 ///
-/// Prints the address, the admin key and what to try next. SIGINT and SIGTERM stop it cleanly: what is in flight is finished first.
+/// Prints the address, the admin key and what to try next. Ctrl-C (SIGINT) and SIGTERM stop it cleanly: what is in
+/// flight is finished first. A second one ends it at once; what was answered is kept even then.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -2,21 +2,26 @@
 //! answers with the function's reply.
 
 use crate::runtime::{now, triggers};
-use anyhow::Context as _;
-use axum::Router;
 use axum::body::{Body, HttpBody as _, to_bytes};
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::Request;
 use axum::response::Response;
+use axum::serve::Listener;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
 use ipnet::IpNet;
 use serde_json::json;
 use sluice_entry::Function;
-use sluice_entry::gateway::{HttpEvent, HttpReply, RequestContext, RequestLine};
+use sluice_entry::gateway::{self, HttpEvent, HttpReply, RequestContext, RequestLine};
+use sluice_stages::access::{self, Keys};
 use sluice_template::Topology;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +31,16 @@ use tokio::sync::{Semaphore, watch};
 /// The permits of the memory bound are counted in units of this many bytes.
 const MEMORY_UNIT: usize = 1_024;
 
+/// How long the head of a request may take to arrive, and so how long a connection may be idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest head of a request, which nobody's key has been asked for yet.
+const HEAD_BYTES: usize = 64 * 1_024;
+/// A body that takes up to this many units of memory is read before it is known who sends it.
+const UNASKED_UNITS: u32 = 64;
+/// Connections at once; a further one waits until one is closed.
+const MAX_CONNECTIONS: usize = 1_000;
 
 /// What the HTTP side works with.
 pub struct Gateway {
@@ -41,6 +54,10 @@ pub struct Gateway {
     pub max_decompressed_bytes: usize,
     /// Bytes of bodies in memory at once.
     pub memory: Arc<Semaphore>,
+    /// The keys: who is not known gets no room for a large body.
+    pub keys: Arc<Keys>,
+    /// Connections at once.
+    pub connections: usize,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -51,15 +68,51 @@ impl Gateway {
         Arc::new(Semaphore::new((bytes / MEMORY_UNIT).clamp(1, Semaphore::MAX_PERMITS)))
     }
 
+    /// How many connections this many files that may be open allow for: the stages open files too.
+    pub fn connections_for(open_files: usize) -> usize {
+        (open_files / 2).clamp(1, MAX_CONNECTIONS)
+    }
+
     /// Serves until `stop` turns true; requests in flight are finished.
-    pub async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let app = Router::new().fallback(handle).with_state(Arc::new(self));
-        axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
-            .with_graceful_shutdown(async move {
-                let _ = stop.wait_for(|stop| *stop).await;
-            })
-            .await
-            .context("the HTTP server stopped")
+    pub async fn serve(self, mut listener: TcpListener, mut stop: watch::Receiver<bool>) {
+        let room = Arc::new(Semaphore::new(self.connections));
+        let gateway = Arc::new(self);
+        let open = GracefulShutdown::new();
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
+        loop {
+            let next = async {
+                let place = room.clone().acquire_owned().await;
+                (place, Listener::accept(&mut listener).await)
+            };
+            let (place, (stream, peer)) = tokio::select! {
+                next = next => next,
+                () = asked(&mut stop) => break,
+            };
+            let gateway = gateway.clone();
+            let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+                let gateway = gateway.clone();
+                async move { Ok::<_, Infallible>(handle(&gateway, peer, request.map(Body::new)).await) }
+            });
+            let connection = open.watch(http.serve_connection(TokioIo::new(stream), answer));
+            tokio::spawn(async move {
+                // A client that breaks off or dawdles harms nobody else.
+                if let Err(e) = connection.await {
+                    tracing::debug!(error = %e, "a connection ended early");
+                }
+                drop(place);
+            });
+        }
+        drop(listener);
+        open.shutdown().await;
+    }
+
+    /// Whether the request presents a key that is known. What the key may do is up to the function.
+    async fn is_known(&self, event: &HttpEvent<'_>) -> bool {
+        let Ok(event) = serde_json::to_vec(event) else { return false };
+        let Ok(request) = gateway::read("gateway", &event) else { return false };
+        let Some((secret, _)) = access::present(&request) else { return false };
+        matches!(self.keys.authenticate(secret, now()).await, Ok(Some(_)))
     }
 
     /// Units of [`Self::memory`] for a body: about four copies of it are held at once (as sent, in the event, parsed, packed). One of unknown
@@ -88,11 +141,12 @@ impl Gateway {
     }
 }
 
-async fn handle(
-    State(gateway): State<Arc<Gateway>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-) -> Response {
+async fn asked(stop: &mut watch::Receiver<bool>) {
+    // Nobody left to ask is as good as being asked.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn handle(gateway: &Gateway, peer: SocketAddr, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     let Some(route) = gateway.topology.route(parts.method.as_str(), path) else {
@@ -112,18 +166,6 @@ async fn handle(
     if announced.is_some_and(|n| n > gateway.max_body_bytes) {
         return too_large();
     }
-    let permits =
-        gateway.units_for(announced.or(body.size_hint().exact().and_then(|n| usize::try_from(n).ok())), &parts.headers);
-    let _memory = match tokio::time::timeout(Duration::from_secs(2), gateway.memory.acquire_many(permits)).await {
-        Ok(Ok(permit)) => permit,
-        _ => return error(429, "busy", "too many requests at once; send slower", &[("retry-after", "1".into())]),
-    };
-    let body = match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, gateway.max_body_bytes)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(e)) if is_length_limit(&e) => return too_large(),
-        Err(_) => return error(408, "slow_body", "the body took too long to arrive", &[]),
-        Ok(Err(_)) => return error(400, "incomplete_body", "the body ended too early", &[]),
-    };
     let mut headers: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in &parts.headers {
         let value = String::from_utf8_lossy(value.as_bytes());
@@ -134,11 +176,7 @@ async fn handle(
     }
     let client_ip = gateway.client_ip(peer.ip(), headers.get("x-forwarded-for").map(String::as_str)).to_string();
     let is_text = !headers.contains_key("content-encoding");
-    let (text, is_base64_encoded) = match std::str::from_utf8(&body) {
-        Ok(text) if is_text => (Cow::Borrowed(text), false),
-        _ => (Cow::Owned(STANDARD.encode(&body)), true),
-    };
-    let event = HttpEvent {
+    let mut event = HttpEvent {
         version: "2.0".into(),
         route_key: Cow::Borrowed(&route.route_key),
         raw_path: path.into(),
@@ -157,15 +195,50 @@ async fn handle(
             time_epoch: now().micros() / 1_000,
         },
         headers,
-        body: (!body.is_empty()).then_some(text),
+        body: None,
         path_parameters: route.path_parameters,
-        is_base64_encoded,
+        is_base64_encoded: false,
     };
-    let Ok(event) = serde_json::to_vec(&event) else {
+    let expected = announced.or(body.size_hint().exact().and_then(|n| usize::try_from(n).ok()));
+    let permits = gateway.units_for(expected, &parts.headers);
+    if permits > UNASKED_UNITS && !gateway.is_known(&event).await {
+        // The function refuses it without its body, in its own words.
+        return invoke(route.function, function, serde_json::to_vec(&event), *timeout).await;
+    }
+    let _memory = match tokio::time::timeout(Duration::from_secs(2), gateway.memory.acquire_many(permits)).await {
+        Ok(Ok(permit)) => permit,
+        _ => return error(429, "busy", "too many requests at once; send slower", &[("retry-after", "1".into())]),
+    };
+    let body = match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, gateway.max_body_bytes)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(e)) if is_length_limit(&e) => return too_large(),
+        Err(_) => return error(408, "slow_body", "the body took too long to arrive", &[]),
+        Ok(Err(_)) => return error(400, "incomplete_body", "the body ended too early", &[]),
+    };
+    if !body.is_empty() {
+        event.body = Some(match std::str::from_utf8(&body) {
+            Ok(text) if is_text => Cow::Borrowed(text),
+            _ => {
+                event.is_base64_encoded = true;
+                Cow::Owned(STANDARD.encode(&body))
+            }
+        });
+    }
+    let event = serde_json::to_vec(&event);
+    drop(body);
+    invoke(route.function, function, event, *timeout).await
+}
+
+async fn invoke(
+    verb: &str,
+    function: &Arc<dyn Function>,
+    event: serde_json::Result<Vec<u8>>,
+    timeout: Duration,
+) -> Response {
+    let Ok(event) = event else {
         return error(500, "internal", "the request could not be handed over", &[]);
     };
-    drop(body);
-    match triggers::call(route.function, function, event, *timeout).await.map(|reply| reply_of(&reply)) {
+    match triggers::call(verb, function, event, timeout).await.map(|reply| reply_of(&reply)) {
         Some(Some(response)) => response,
         _ => error(500, "internal", "something went wrong here; the log says what", &[]),
     }
@@ -209,6 +282,14 @@ fn is_length_limit(error: &axum::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use async_trait::async_trait;
+    use sluice_domain::time::Timestamp;
+    use sluice_entry::InvokeError;
+    use sluice_stages::access::KeySpec;
+    use sluice_testkit::memory::MemoryTable;
+    use sluice_wiring::TEMPLATE;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
 
     fn gateway(trusted: &[&str]) -> Gateway {
         Gateway {
@@ -217,8 +298,130 @@ mod tests {
             max_body_bytes: 1 << 20,
             max_decompressed_bytes: 16 << 20,
             memory: Gateway::memory_bound(1_000_000),
+            keys: Arc::new(Keys::new(Arc::new(MemoryTable::new()))),
+            connections: 100,
             trusted_proxies: trusted.iter().map(|n| n.parse().unwrap()).collect(),
         }
+    }
+
+    /// Answers with the size of the body that it got.
+    struct Echo;
+
+    #[async_trait]
+    impl Function for Echo {
+        async fn invoke(&self, event: &[u8], _: Timestamp) -> Result<Vec<u8>, InvokeError> {
+            let request = gateway::read("echo", event)?;
+            Ok(json!({"statusCode": 200, "body": format!("{} bytes", request.body.len())}).to_string().into_bytes())
+        }
+    }
+
+    struct Served {
+        address: SocketAddr,
+        stop: watch::Sender<bool>,
+        serving: tokio::task::JoinHandle<()>,
+    }
+
+    /// `POST /v1/events` answered by [`Echo`].
+    async fn serve(mut gateway: Gateway) -> Served {
+        gateway.topology = Topology::parse(TEMPLATE).unwrap();
+        let ingest = gateway.topology.function_of("ingest").unwrap().0.to_owned();
+        gateway.functions.insert(ingest, (Arc::new(Echo), Duration::from_secs(5)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        Served { address, stop, serving: tokio::spawn(gateway.serve(listener, stopped)) }
+    }
+
+    /// Sends bytes and reads until the server closes the connection.
+    async fn talk(address: SocketAddr, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut reply = Vec::new();
+        // A server that does not want the rest of a body may reset the connection after its reply.
+        let _ = stream.read_to_end(&mut reply).await;
+        String::from_utf8(reply).unwrap()
+    }
+
+    fn post(headers: &str, body_bytes: usize) -> Vec<u8> {
+        let body = "x".repeat(body_bytes);
+        let length = body.len();
+        format!("POST /v1/events HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}")
+            .into_bytes()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_does_not_end_is_not_waited_for() {
+        let served = serve(Gateway { connections: 1, ..gateway(&[]) }).await;
+        assert_eq!(talk(served.address, b"POST /v1/events HTTP/1.1\r\nhost: a\r\nx-slow: ").await, "");
+        assert_eq!(talk(served.address, b"").await, "", "nor for one that does not begin");
+        assert!(talk(served.address, &post("", 3)).await.ends_with("3 bytes"), "there is room again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_end_is_not_waited_for() {
+        let served = serve(gateway(&[])).await;
+        let head = b"POST /v1/events HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 10\r\n\r\nab";
+        let reply = talk(served.address, head).await;
+        assert!(reply.starts_with("HTTP/1.1 408") && reply.contains("slow_body"), "{reply}");
+    }
+
+    #[tokio::test]
+    async fn there_are_only_so_many_connections_at_once() {
+        let served = serve(Gateway { connections: 1, ..gateway(&[]) }).await;
+        let mut first = TcpStream::connect(served.address).await.unwrap();
+        first.write_all(b"POST /v1/events HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx").await.unwrap();
+        let mut answered = [0; 12];
+        first.read_exact(&mut answered).await.unwrap();
+        let request = post("", 3);
+        let second = talk(served.address, &request);
+        tokio::pin!(second);
+        assert!(
+            tokio::time::timeout(Duration::from_millis(200), &mut second).await.is_err(),
+            "it waits as long as the first is open"
+        );
+        drop(first);
+        assert!(second.await.ends_with("3 bytes"));
+    }
+
+    #[tokio::test]
+    async fn a_large_body_is_taken_only_from_a_known_key() {
+        let gateway = gateway(&[]);
+        let (secret, _) = gateway.keys.create(KeySpec::write(["shop"]), None, now()).await.unwrap();
+        let memory = gateway.memory.clone();
+        // With no room left, whoever needs some is told to wait.
+        let taken =
+            memory.clone().acquire_many_owned(u32::try_from(memory.available_permits()).unwrap()).await.unwrap();
+        let served = serve(gateway).await;
+        let unknown = talk(served.address, &post("x-write-key: unknown\r\n", 100_000)).await;
+        assert!(unknown.starts_with("HTTP/1.1 200") && unknown.ends_with("0 bytes"), "{unknown}");
+        let known = format!("x-write-key: {secret}\r\n");
+        let busy = talk(served.address, &post(&known, 100_000)).await;
+        assert!(busy.starts_with("HTTP/1.1 429"), "{busy}");
+        drop(taken);
+        assert!(talk(served.address, &post(&known, 100_000)).await.ends_with("100000 bytes"));
+        assert!(talk(served.address, &post("", 10_000)).await.ends_with("10000 bytes"), "a small one is just read");
+        let packed = talk(served.address, &post("content-encoding: gzip\r\n", 10)).await;
+        assert!(packed.ends_with("0 bytes"), "a packed one is not small: {packed}");
+    }
+
+    #[tokio::test]
+    async fn a_stop_finishes_what_is_in_flight() {
+        let served = serve(gateway(&[])).await;
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream
+            .write_all(b"POST /v1/events HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n")
+            .await
+            .unwrap();
+        // The server asks for the body, so the request is in flight.
+        let mut asked = [0; 25];
+        stream.read_exact(&mut asked).await.unwrap();
+        assert!(asked.starts_with(b"HTTP/1.1 100 Continue"));
+        served.stop.send(true).unwrap();
+        stream.write_all(b"abcd").await.unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await.unwrap();
+        assert!(reply.ends_with("4 bytes"), "{reply}");
+        served.serving.await.unwrap();
     }
 
     #[test]
@@ -231,6 +434,11 @@ mod tests {
         let packed =
             axum::http::HeaderMap::from_iter([(axum::http::header::CONTENT_ENCODING, "gzip".parse().unwrap())]);
         assert_eq!(gateway.units_for(Some(1024), &packed), 32 * 1024);
+    }
+
+    #[test]
+    fn files_that_may_be_open_are_shared_with_the_stages() {
+        assert_eq!([0, 256, 1_024, 1_000_000].map(Gateway::connections_for), [1, 128, 512, 1_000]);
     }
 
     #[test]

@@ -22,18 +22,21 @@ use sluice_stages::access::{self, Keys};
 use sluice_template::{Topology, Trigger};
 use sluice_wiring::{TEMPLATE, Wiring};
 use std::collections::{BTreeMap, HashMap};
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// Calls of one function at a time that a queue makes on one machine; more than the cores helps nobody.
 const MAX_CONCURRENCY: u32 = 2;
 /// How long a stop waits for what is in flight.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Exit code where the user did not want to wait for that.
+const STOPPED_AT_ONCE: i32 = 130;
 
 /// What `sluice up` was asked for.
 #[derive(Debug, Clone)]
@@ -88,34 +91,69 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
         max_body_bytes: settings.size("max_body_bytes")?,
         max_decompressed_bytes: settings.size("max_decompressed_bytes")?,
         memory: Gateway::memory_bound(settings.size("max_request_memory_bytes")?),
+        keys: wiring.keys.clone(),
+        connections: Gateway::connections_for(open_files()),
         trusted_proxies: networks(&settings)?,
+    };
+    let mut signals = {
+        let _within = http.enter();
+        Signals::listen()?
     };
     let mut serving = http.spawn(gateway.serve(listener, stop));
     folder.write("server.json", format!("{}\n", json!({"url": url, "pid": std::process::id()})).as_bytes())?;
     print_welcome(&url, &admin_key, &folder);
     http.block_on(async {
         tokio::select! {
-            asked = asked_to_stop() => asked,
+            () = signals.next() => Ok(()),
             ended = &mut serving => match ended {
-                Ok(Ok(())) => bail!("the HTTP server stopped by itself"),
-                Ok(Err(e)) => Err(e),
+                Ok(()) => bail!("the HTTP server stopped by itself"),
                 Err(e) => Err(e).context("the HTTP server failed"),
             },
         }
     })?;
-    eprintln!("stopping: finishing what is in flight");
+    say("stopping: finishing what is in flight; once more Ctrl-C stops at once");
+    http.spawn(stop_at_once(signals));
     let _ = stop_sender.send(true);
     folder.remove("server.json");
     stages.block_on(async {
-        let _ = tokio::time::timeout(STOP_TIMEOUT, serving).await;
-        for task in running {
-            let _ = tokio::time::timeout(STOP_TIMEOUT, task).await;
+        let in_flight = async {
+            let _ = serving.await;
+            for task in running {
+                let _ = task.await;
+            }
+        };
+        if tokio::time::timeout(STOP_TIMEOUT, in_flight).await.is_err() {
+            say(&format!("not all was finished in {} s; it goes on at the next start", STOP_TIMEOUT.as_secs()));
         }
     });
-    http.shutdown_timeout(Duration::from_secs(1));
     drop(wiring);
     stages.shutdown_timeout(Duration::from_secs(5));
+    // Last, since it listens for a second Ctrl-C until here.
+    http.shutdown_timeout(Duration::from_secs(1));
     Ok(())
+}
+
+/// Ends the process when it is asked to stop once more.
+async fn stop_at_once(mut signals: Signals) {
+    signals.next().await;
+    say("stopped at once: what was answered is kept, and what was in flight goes on at the next start");
+    std::process::exit(STOPPED_AT_ONCE);
+}
+
+/// Says something to the person at the terminal, if there is one.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Raises the bound on open files as far as this process may, and answers it. macOS starts with 256, and takes no more than 10,240.
+fn open_files() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.unwrap_or(u64::MAX).min(10_240);
+    let raised = current.is_some_and(|current| current < wanted)
+        && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).is_ok();
+    let allowed = if raised { wanted } else { current.unwrap_or(u64::MAX) };
+    usize::try_from(allowed).unwrap_or(usize::MAX)
 }
 
 fn pool(name: &str) -> anyhow::Result<tokio::runtime::Runtime> {
@@ -234,30 +272,47 @@ fn start_triggers(
 
 fn print_welcome(url: &str, admin_key: &str, folder: &DataFolder) {
     let data = folder.path().display();
-    println!("sluice {} is up at {url}", env!("CARGO_PKG_VERSION"));
-    println!("  data       {data}");
+    let version = env!("CARGO_PKG_VERSION");
     // A log is no place for a key; a terminal is.
     let shown = if std::io::stdout().is_terminal() { admin_key } else { "in the file admin.key" };
-    println!("  admin key  {shown}");
-    println!();
-    println!("Try next, in another terminal (with `--data {data}` where it is not ./.sluice):");
-    println!("  sluice demo                                   send a day of sample events");
-    println!("  sluice sql 'SELECT type, count(*) FROM web_event GROUP BY type'");
-    println!("  sluice search 'type:quote.trade' --size 3");
-    println!("  sluice status                                 what came in, what is stored, whether it adds up");
-    println!("  curl -H \"Authorization: Bearer $(cat {data}/admin.key)\" -H 'content-type: application/json' \\");
-    println!("       -d '{{\"source\":\"shop\",\"type\":\"order.paid\",\"data\":{{\"total\":42}}}}' {url}/v1/events");
-    println!();
-    println!("Ctrl-C stops it; nothing that was answered is lost.");
+    let welcome = format!(
+        "\
+sluice {version} is up at {url}
+  data       {data}
+  admin key  {shown}
+
+Try next, in another terminal (with `--data {data}` where it is not ./.sluice):
+  sluice demo                                   send a day of sample events
+  sluice sql 'SELECT type, count(*) FROM web_event GROUP BY type'
+  sluice search 'type:quote.trade' --size 3
+  sluice status                                 what came in, what is stored, whether it adds up
+  curl -H \"Authorization: Bearer $(cat {data}/admin.key)\" -H 'content-type: application/json' \\
+       -d '{{\"source\":\"shop\",\"type\":\"order.paid\",\"data\":{{\"total\":42}}}}' {url}/v1/events
+
+Ctrl-C stops it; nothing that was answered is lost.
+"
+    );
+    // Whether someone reads it does not matter.
+    let _ = std::io::stdout().write_all(welcome.as_bytes());
 }
 
-async fn asked_to_stop() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that ask the process to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From here on they do not end the process by themselves. To be called within a runtime.
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    /// Waits for the next one.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -23,26 +23,28 @@ pub(crate) async fn count(table: &DynamoTable, messages: &[Message], results: &[
     let sent = messages.iter().zip(results).filter(|(_, result)| result.is_ok());
     let writes = writes(sent.flat_map(|(message, _)| &message.tally));
     for chunk in writes.chunks(MAX_WRITES) {
-        let counted = tokio::time::timeout(table.patience() / 2, write(table, chunk)).await;
-        let why = match counted {
-            Ok(Ok(())) => continue,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer in time".to_owned(),
-        };
+        let mut last = None;
+        if let Ok(true) = tokio::time::timeout(table.patience() / 2, write(table, chunk, &mut last)).await {
+            continue;
+        }
+        let why = last.map_or_else(|| "no answer in time".to_owned(), |error: PortError| error.to_string());
         let missing: Vec<String> = chunk.iter().map(shown).collect();
         tracing::error!(error.message = why, counters.missing = missing.join(" "), "what was sent is not counted");
     }
 }
 
-/// Writes until it is done or can never be.
-async fn write(table: &DynamoTable, writes: &[Write]) -> Result<(), PortError> {
+/// Writes until it is done (`true`) or can never be; what last kept it from that is in `last`.
+async fn write(table: &DynamoTable, writes: &[Write], last: &mut Option<PortError>) -> bool {
     let token = token();
-    loop {
-        match table.write_as(&token, writes).await {
-            Err(error) if error.is_transient() => tokio::time::sleep(PAUSE).await,
-            result => return result,
+    while let Err(error) = table.write_as(&token, writes).await {
+        let may_succeed = error.is_transient();
+        *last = Some(error);
+        if !may_succeed {
+            return false;
         }
+        tokio::time::sleep(PAUSE).await;
     }
+    true
 }
 
 /// One addition per counter.

@@ -11,8 +11,8 @@ pub const LONGEST: Duration = Duration::from_mins(15);
 /// The pause before the next delivery of a message that was delivered `receive_count` times, from 1: [`FIRST`], doubled with each delivery
 /// up to [`LONGEST`], and of that between half and all, by message and delivery, so that what failed together does not come again at once.
 ///
-/// A message waits at most about as long as it has been failing, so what came during a fault is worked off within about the fault's own
-/// length (or [`LONGEST`]) after its end, and what comes after it is not held up. All the same a queue's `maxReceiveCount` spans hours: 24
+/// A message waits at most about twice as long as it has been failing and never longer than [`LONGEST`], so what came during a short fault is
+/// worked off soon after its end, and what comes after it is not held up. All the same a queue's `maxReceiveCount` spans hours: 24
 /// deliveries take two to four.
 pub fn pause(receive_count: u32, message_id: &str) -> Duration {
     let doublings = receive_count.saturating_sub(1).min(16);

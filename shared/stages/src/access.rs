@@ -4,6 +4,7 @@
 //! Secrets have 256 random bits; nothing slower than SHA-256 is needed to keep them.
 
 use crate::http::{Request, Response};
+use crate::rows;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use sha2::{Digest, Sha256};
 use sluice_domain::event::{MAX_SOURCE_BYTES, MAX_TYPE_BYTES};
 use sluice_domain::identity::{hex, hex_id};
 use sluice_domain::time::{SECOND_US, Timestamp};
-use sluice_ports::{Condition, ErrorKind, Item, Key, PortError, Query, Table, Write};
+use sluice_ports::{Condition, ErrorKind, Item, Key, PortError, Table, Write};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -307,7 +308,8 @@ impl Keys {
 
     /// All keys, revoked ones too, in the order in which they were made.
     pub async fn list(&self) -> Result<Vec<KeyRecord>, PortError> {
-        let mut records = self.rows().await?.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let mut records =
+            rows::all(self.table.as_ref(), PARTITION).await?.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         records.sort_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)));
         Ok(records)
     }
@@ -315,7 +317,7 @@ impl Keys {
     /// Revokes the key with this id and answers it as it then stands; `None` where there is none. A key that was revoked before keeps
     /// its time.
     pub async fn revoke(&self, id: &str, now: Timestamp) -> Result<Option<KeyRecord>, PortError> {
-        for item in self.rows().await? {
+        for item in rows::all(self.table.as_ref(), PARTITION).await? {
             let mut record = read(&item)?;
             if record.id != id {
                 continue;
@@ -332,21 +334,6 @@ impl Keys {
             return Ok(Some(record));
         }
         Ok(None)
-    }
-
-    async fn rows(&self) -> Result<Vec<Item>, PortError> {
-        const PAGE: usize = 500;
-        let mut rows = Vec::new();
-        let mut query = Query::prefix(PARTITION, "", PAGE);
-        loop {
-            let page = self.table.query(query.clone()).await?;
-            let full = page.len() == PAGE;
-            query.after = page.last().map(|item| item.key.sort.clone());
-            rows.extend(page);
-            if !full {
-                return Ok(rows);
-            }
-        }
     }
 
     async fn put(&self, key: &Key, record: &KeyRecord, condition: Condition) -> Result<(), PortError> {
@@ -606,11 +593,11 @@ mod tests {
     #[tokio::test]
     async fn keys_from_many_pages_are_listed_in_order() {
         let (_, keys) = keys();
-        for n in 0..501 {
+        for n in 0..=rows::PAGE as i64 {
             keys.create(KeySpec::write([format!("s{n}")]), None, at(n)).await.unwrap();
         }
         let list = keys.list().await.unwrap();
-        assert_eq!(list.len(), 501);
+        assert_eq!(list.len(), rows::PAGE + 1);
         assert!(list.iter().enumerate().all(|(n, key)| key.sources == [format!("s{n}")]));
     }
 

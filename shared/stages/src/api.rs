@@ -415,7 +415,8 @@ fn ledger_rows(report: &Report, is_moving: bool) -> Value {
         let mut row = json!({"received": counts.received, "accepted": counts.accepted, "rejected": counts.rejected});
         for (sink, sums) in &counts.sinks {
             row[sink.name()] = json!({
-                "stored": sums.stored, "quarantined": sums.quarantined, "duplicates": sums.duplicates, "in_flight": sums.in_flight,
+                "stored": sums.stored, "quarantined": sums.quarantined, "duplicates": sums.duplicates, "off": sums.off,
+                "in_flight": sums.in_flight,
             });
         }
         row

@@ -109,7 +109,7 @@ impl Convert {
         let mut outcomes: Vec<Option<Outcome>> = vec![None; items.len()];
         let mut slices = Slices::new(items, self.settings.budget_ms);
         while let Some(slice) = slices.next(MAX_BATCHES, self.settings.slice_bytes) {
-            let now = now.plus_micros(slices.elapsed_us());
+            let now = now.plus_micros(slice.after_us);
             let queue = self.ports.quarantine.as_ref();
             for (item, outcome) in intake::refuse_unknown(ORIGIN, queue, items, &slice.unknown, now).await {
                 outcomes[item] = Some(outcome);

@@ -16,6 +16,7 @@ use crate::intake::{self, Head};
 use crate::item::{Item, Outcome};
 use crate::ledger::{self, Fate, Sink};
 use crate::quarantine::{self, Quarantined};
+use crate::rows::{corrupt, expiry};
 use crate::rules::Rules;
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ use sluice_domain::alert::{Alert, FIRED, Trade, Watchlist};
 use sluice_domain::event::{Event, MAX_HOPS, Shared};
 use sluice_domain::message::{self, Entry, MessageError};
 use sluice_domain::schema::{Registry, counted_as};
-use sluice_domain::time::{DAY_US, SECOND_US, Timestamp};
+use sluice_domain::time::{DAY_US, Timestamp};
 use sluice_ports::{Condition, ErrorKind, Item as Row, Key, Message, PortError, Query, Queue, Table, Topic, Write};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -665,10 +666,6 @@ fn read_plan(row: &Row) -> Result<Plan, PortError> {
     if plan.v == 1 { Ok(plan) } else { Err(corrupt(&row.key)) }
 }
 
-fn corrupt(key: &Key) -> PortError {
-    PortError::new(ErrorKind::Corrupt, "table.get", format!("`{}`/`{}` cannot be read", key.partition, key.sort))
-}
-
 /// The event of an alert in a batch of its own, so that it is the same however often it is published.
 fn alert_message(alert: &Alert) -> Result<Message, PortError> {
     let text = alert.event_text();
@@ -684,10 +681,6 @@ fn alert_message(alert: &Alert) -> Result<Message, PortError> {
         events: packed.header.count,
         tally: vec![ledger::accepted(alert.decided, FIRED, 1)],
     })
-}
-
-pub(crate) fn expiry(now: Timestamp, keep_us: i64) -> i64 {
-    now.micros().saturating_add(keep_us) / SECOND_US
 }
 
 fn done_or_retry(result: Result<(), PortError>) -> Outcome {

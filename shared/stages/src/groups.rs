@@ -27,11 +27,12 @@
 //! than that is stored again. Rows `("file#<table>", …)` say what the lake holds and do not expire: they are removed by whoever has put
 //! their files into a table's own metadata. Rows `("table", name)` say which tables there are.
 
+use crate::rows::{all, corrupt, expiry};
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sluice_domain::time::{DAY_US, SECOND_US, Timestamp};
-use sluice_ports::{Condition, ErrorKind, Item, Key, PortError, Query, Table, Write};
+use sluice_domain::time::{DAY_US, Timestamp};
+use sluice_ports::{Condition, ErrorKind, Item, Key, PortError, Table, Write};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -57,7 +58,6 @@ const CLAIMS_PER_WRITE: usize = 50;
 const LOOKS: usize = 4;
 /// How often a commit is tried.
 const COMMIT_TRIES: usize = 3;
-const PAGE: usize = 1_000;
 
 /// A data file of a committed group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,25 +115,8 @@ pub async fn recorded_tables(table: &dyn Table) -> Result<Vec<String>, PortError
     Ok(all(table, "table").await?.into_iter().map(|item| item.key.sort).collect())
 }
 
-/// All items of a partition, page by page.
-pub(crate) async fn all(table: &dyn Table, partition: &str) -> Result<Vec<Item>, PortError> {
-    let mut items: Vec<Item> = Vec::new();
-    let mut after = None;
-    loop {
-        let page = table.query(Query { after, ..Query::prefix(partition, "", PAGE) }).await?;
-        // A page may hold fewer items than asked for and not be the last (DynamoDB cuts at 1 MB): only an empty one is.
-        let Some(last) = page.last() else { return Ok(items) };
-        after = Some(last.key.sort.clone());
-        items.extend(page);
-    }
-}
-
 fn file_partition(lake_table: &str) -> String {
     format!("file#{lake_table}")
-}
-
-fn corrupt(key: &Key) -> PortError {
-    PortError::new(ErrorKind::Corrupt, "table.get", format!("`{}`/`{}` cannot be read", key.partition, key.sort))
 }
 
 /// A pending group of this consumer.
@@ -213,7 +196,7 @@ impl Groups {
         let id = uuid::Uuid::now_v7().simple().to_string();
         let key = Key::new("group", &id);
         let value = json!({"state": "pending", "lease_until_us": now.micros().saturating_add(self.lease_us)});
-        let write = Write::Put { key, value, condition: Condition::Absent, expires_at: Some(expiry(now)) };
+        let write = Write::Put { key, value, condition: Condition::Absent, expires_at: Some(expiry(now, KEEP_US)) };
         match self.table.write(vec![write]).await {
             Err(e) if e.kind != ErrorKind::Timeout => return Err(e),
             _ => {}
@@ -340,7 +323,7 @@ impl Groups {
             key: Key::new("group", id),
             value: json!({"state": "aborted"}),
             condition: Condition::Version(version),
-            expires_at: Some(expiry(now)),
+            expires_at: Some(expiry(now, KEEP_US)),
         };
         self.table.write(vec![put]).await
     }
@@ -441,16 +424,12 @@ enum Owner {
     Pending { id: String, lease_until_us: i64, version: u64 },
 }
 
-fn expiry(now: Timestamp) -> i64 {
-    now.micros().saturating_add(KEEP_US) / SECOND_US
-}
-
 fn claim_put(group: &Group, wanted: Wanted<'_>, condition: Condition, now: Timestamp) -> Write {
     Write::Put {
         key: Key::new("batch", wanted.batch),
         value: json!({"group": group.id, "publish": wanted.publish}),
         condition,
-        expires_at: Some(expiry(now)),
+        expires_at: Some(expiry(now, KEEP_US)),
     }
 }
 
@@ -459,7 +438,7 @@ fn commit_writes(group: &Group, contents: &Contents, now: Timestamp) -> Result<V
         key: Key::new("group", &group.id),
         value: json!({"state": "committed", "batches": contents.batches}),
         condition: Condition::Version(group.version),
-        expires_at: Some(expiry(now)),
+        expires_at: Some(expiry(now, KEEP_US)),
     }];
     for (table, files) in &contents.files {
         let mut items: Vec<Vec<Value>> = Vec::new();
@@ -502,6 +481,7 @@ fn commit_writes(group: &Group, contents: &Contents, now: Timestamp) -> Result<V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::PAGE;
     use sluice_testkit::fault::{Fault, Faulty};
     use sluice_testkit::memory::MemoryTable;
 

@@ -9,6 +9,7 @@ use crate::intake::{self, Counted, Slices, Taken, retry};
 use crate::item::{Item, Outcome};
 use crate::ledger::{self, Fate, Sink};
 use crate::quarantine::{self, Quarantined};
+use crate::rows::expiry;
 use futures::future::join_all;
 use serde_json::{Value as Json, json};
 use sluice_domain::event::{Data, Event, write_members};
@@ -17,7 +18,7 @@ use sluice_domain::json::{Node, Object, Value, write_string};
 use sluice_domain::lake;
 use sluice_domain::message::Header;
 use sluice_domain::schema::{Cell, ColumnKind, Registry, Schema};
-use sluice_domain::time::{SECOND_US, Timestamp};
+use sluice_domain::time::Timestamp;
 use sluice_ports::{
     Condition, Document, DocumentOutcome, ErrorKind, IndexTemplate, Key, PortError, Queue, Search, Table, Write,
 };
@@ -288,7 +289,7 @@ fn record_writes(messages: &[Finished<'_>], now: Timestamp) -> Vec<Write> {
             key: record_key(&message.taken.head.header.batch),
             value: json!({"publish": message.taken.head.publish}),
             condition: Condition::Absent,
-            expires_at: Some(now.micros().saturating_add(KEEP_US) / SECOND_US),
+            expires_at: Some(expiry(now, KEEP_US)),
         });
         for (counter, n) in &message.counted {
             let sum = counted.entry(counter).or_default();

@@ -30,6 +30,8 @@ pub(crate) struct Slice {
     pub(crate) taken: Vec<Taken>,
     /// Positions of bodies that do not even say which batch they are, and why.
     pub(crate) unknown: Vec<(usize, MessageError)>,
+    /// Microseconds from the beginning of the delivery to that of the slice.
+    pub(crate) after_us: i64,
 }
 
 /// What a message says of itself.
@@ -75,10 +77,12 @@ impl<'i> Slices<'i> {
 
     /// The next slice: at most `messages`, and full when their texts together reach `bytes`.
     pub(crate) fn next(&mut self, messages: usize, bytes: usize) -> Option<Slice> {
-        if self.next == self.items.len() || self.started.elapsed().as_millis() > u128::from(self.budget_ms) {
+        let elapsed = self.started.elapsed();
+        if self.next == self.items.len() || elapsed.as_millis() > u128::from(self.budget_ms) {
             return None;
         }
-        let (mut slice, mut sum) = (Slice::default(), 0);
+        let after_us = i64::try_from(elapsed.as_micros()).unwrap_or(0);
+        let (mut slice, mut sum) = (Slice { after_us, ..Slice::default() }, 0);
         while self.next < self.items.len() && slice.taken.len() < messages && sum < bytes {
             let position = self.next;
             self.next += 1;
@@ -95,11 +99,6 @@ impl<'i> Slices<'i> {
             }
         }
         Some(slice)
-    }
-
-    /// Microseconds since the beginning.
-    pub(crate) fn elapsed_us(&self) -> i64 {
-        i64::try_from(self.started.elapsed().as_micros()).unwrap_or(0)
     }
 
     /// Messages whose batch came before in this delivery follow what became of the first. Where that is done, they are answered here, since

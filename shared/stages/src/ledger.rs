@@ -1,14 +1,15 @@
 //! The ledger: what came in and what each sink made of it, per type and hour of receive time.
 //!
-//! received = accepted + rejected, and for each sink accepted = stored + quarantined + duplicates + in flight. `accepted` is counted with
-//! the publish, by the producer; a sink's counts are written in the same transaction as what they count.
+//! received = accepted + rejected, and for each sink accepted = stored + quarantined + duplicates + off + in flight. `accepted` and `off`
+//! are counted with the publish, by the producer; a sink's other counts are written in the same transaction as what they count.
 
-use crate::groups::{KEEP_US, all};
+use crate::groups::KEEP_US;
+use crate::rows::{all, expiry};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sluice_domain::message::Header;
 use sluice_domain::schema::counted_as;
-use sluice_domain::time::{SECOND_US, Timestamp};
+use sluice_domain::time::Timestamp;
 use sluice_ports::{Condition, ErrorKind, Key, PortError, Table, Tally, Write};
 use std::collections::BTreeMap;
 
@@ -50,6 +51,8 @@ pub enum Fate {
     Quarantined,
     /// It was there already.
     Duplicate,
+    /// It never came here: the sink was switched off when the event was published.
+    Off,
 }
 
 /// The counter row of a type in the hour of a receive time: `YYYY-MM-DDTHH#type`.
@@ -63,6 +66,7 @@ pub fn field(sink: Sink, fate: Fate) -> String {
         Fate::Stored => "stored",
         Fate::Quarantined => "quarantined",
         Fate::Duplicate => "duplicates",
+        Fate::Off => "off",
     };
     format!("{}_{fate}", sink.name())
 }
@@ -73,6 +77,14 @@ pub fn accepted(received: Timestamp, event_type: &str, count: u64) -> Tally {
         counter: counter(received, event_type),
         field: "accepted".into(),
         by: i64::try_from(count).unwrap_or(i64::MAX),
+    }
+}
+
+/// Counts, beside the accepted events of a message, that these sinks do not get them; to be published with it.
+pub fn count_off(tally: &mut Vec<Tally>, off: &[Sink]) {
+    let accepted: Vec<Tally> = tally.iter().filter(|t| t.field == "accepted").cloned().collect();
+    for sink in off {
+        tally.extend(accepted.iter().map(|t| Tally { field: field(*sink, Fate::Off), ..t.clone() }));
     }
 }
 
@@ -134,7 +146,9 @@ pub struct SinkCounts {
     pub quarantined: i64,
     /// There already.
     pub duplicates: i64,
-    /// Neither: accepted − stored − quarantined − duplicates. Below zero, something was counted twice.
+    /// Published while the sink was switched off.
+    pub off: i64,
+    /// None of these: accepted − stored − quarantined − duplicates − off. Below zero, something was counted twice.
     pub in_flight: i64,
 }
 
@@ -193,10 +207,10 @@ impl Counts {
         let number = |field: &str| row.get(field).and_then(Value::as_i64).unwrap_or(0);
         let (accepted, rejected) = (number("accepted"), number("rejected"));
         let sinks = sinks.map(|sink| {
-            let [stored, quarantined, duplicates] =
-                [Fate::Stored, Fate::Quarantined, Fate::Duplicate].map(|fate| number(&field(*sink, fate)));
-            let in_flight = accepted - stored - quarantined - duplicates;
-            (*sink, SinkCounts { stored, quarantined, duplicates, in_flight })
+            let [stored, quarantined, duplicates, off] =
+                [Fate::Stored, Fate::Quarantined, Fate::Duplicate, Fate::Off].map(|fate| number(&field(*sink, fate)));
+            let in_flight = accepted - stored - quarantined - duplicates - off;
+            (*sink, SinkCounts { stored, quarantined, duplicates, off, in_flight })
         });
         Self { received: accepted + rejected, accepted, rejected, sinks: sinks.collect() }
     }
@@ -210,6 +224,7 @@ impl Counts {
             sum.stored += n.stored;
             sum.quarantined += n.quarantined;
             sum.duplicates += n.duplicates;
+            sum.off += n.off;
             sum.in_flight += n.in_flight;
         }
     }
@@ -240,7 +255,7 @@ pub async fn count_duplicate(
         key: marker.clone(),
         value: json!({}),
         condition: Condition::Absent,
-        expires_at: Some(now.micros().saturating_add(KEEP_US) / SECOND_US),
+        expires_at: Some(expiry(now, KEEP_US)),
     }];
     writes.extend(
         header.types.iter().map(|(name, n)| sink_write(&counter(received, name), &[(sink, Fate::Duplicate, *n)])),
@@ -290,7 +305,10 @@ mod tests {
         let report = report(&table, &waiting).await.unwrap();
         assert_eq!((report.total.received, report.total.accepted, report.total.rejected), (14, 11, 3));
         let web = &report.types["web.event"];
-        assert_eq!(web.sinks[&Sink::Lake], SinkCounts { stored: 4, quarantined: 2, duplicates: 1, in_flight: 2 });
+        assert_eq!(
+            web.sinks[&Sink::Lake],
+            SinkCounts { stored: 4, quarantined: 2, duplicates: 1, off: 0, in_flight: 2 }
+        );
         assert_eq!(report.types["other"].sinks[&Sink::Lake].in_flight, 2);
         let check = &report.checks[&Sink::Lake];
         assert_eq!(
@@ -300,7 +318,7 @@ mod tests {
         assert_eq!(report.checks[&Sink::Search].adds_up, None);
         assert!(report.adds_up && !report.total.sinks.contains_key(&Sink::Detect));
         let text = serde_json::to_string(&report).unwrap();
-        assert!(text.contains(r#""lake":{"stored":4,"quarantined":2,"duplicates":1,"in_flight":4}"#), "{text}");
+        assert!(text.contains(r#""lake":{"stored":4,"quarantined":2,"duplicates":1,"off":0,"in_flight":4}"#), "{text}");
     }
 
     #[tokio::test]
@@ -311,6 +329,30 @@ mod tests {
             sink(&table, hour("2026-11-21T10:00:00Z"), "web.event", &[(Sink::Lake, Fate::Stored, stored)]).await;
             assert!(!report(&table, &BTreeMap::from([(Sink::Lake, Some(waiting))])).await.unwrap().adds_up);
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_published_while_a_sink_was_off_is_not_missing() {
+        let table = MemoryTable::new();
+        let now = hour("2026-11-21T10:00:00Z");
+        let mut tally =
+            vec![accepted(now, "web.event", 5), accepted(now, "game.start", 1), rejected(now, "web.event", 9)];
+        count_off(&mut tally, &[Sink::Search, Sink::Detect]);
+        tally.push(accepted(now, "web.event", 2));
+        for tally in tally {
+            add(&table, tally).await;
+        }
+        sink(&table, now, "web.event", &[(Sink::Search, Fate::Stored, 2)]).await;
+        let report = report(&table, &BTreeMap::from([(Sink::Lake, Some(8)), (Sink::Search, Some(0))])).await.unwrap();
+        let search = SinkCounts { stored: 2, off: 6, ..SinkCounts::default() };
+        assert_eq!(
+            report.total.sinks,
+            BTreeMap::from([
+                (Sink::Lake, SinkCounts { in_flight: 8, ..SinkCounts::default() }),
+                (Sink::Search, search),
+            ])
+        );
+        assert!(report.adds_up, "{report:?}");
     }
 
     #[tokio::test]

@@ -18,4 +18,5 @@ pub mod ledger;
 mod limits;
 pub mod notify;
 pub mod quarantine;
+mod rows;
 pub mod rules;

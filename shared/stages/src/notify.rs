@@ -9,9 +9,10 @@
 //! second mail and decides nothing else: where clocks differ or a consumer is held up for longer than that, a mail goes out twice, and
 //! never not at all.
 
-use crate::detect::{ALERTS, KEEP_ALERT_US, expiry, full_text};
+use crate::detect::{ALERTS, KEEP_ALERT_US, full_text};
 use crate::item::{Item, Outcome};
 use crate::quarantine::{self, Quarantined};
+use crate::rows::expiry;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use sluice_domain::alert::{Alert, Channel, FIRED};

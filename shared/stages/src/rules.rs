@@ -1,9 +1,10 @@
 //! Where alert rules are kept: one row per rule, and one row that counts them and changes with every change, so that a reader that holds
 //! them in memory sees with one small read whether they are still the same.
 
+use crate::rows;
 use sluice_domain::alert::{Rule, RuleError, Watchlist};
 use sluice_domain::time::Timestamp;
-use sluice_ports::{Condition, ErrorKind, Item, Key, PortError, Query, Table, Write};
+use sluice_ports::{Condition, ErrorKind, Item, Key, PortError, Table, Write};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,8 +12,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub const MAX_RULES: usize = 10_000;
 /// Partition of the rules; the sort key is the rule's id.
 const RULES: &str = "rule";
-/// Rules read at once.
-const PAGE: usize = 1_000;
 /// How often a write is tried again when others write at the same time.
 const ATTEMPTS: usize = 10;
 
@@ -118,19 +117,13 @@ impl Rules {
     /// All rules in order of their ids. One that cannot be read (written by a newer version) is logged and left out.
     pub async fn list(&self) -> Result<Vec<StoredRule>, RulesError> {
         let mut rules = Vec::new();
-        let mut query = Query::prefix(RULES, "", PAGE);
-        loop {
-            let page = self.table.query(query.clone()).await?;
-            // A page may hold fewer items than asked for and not be the last (DynamoDB cuts at 1 MB): only an empty one is.
-            let Some(last) = page.last() else { return Ok(rules) };
-            query.after = Some(last.key.sort.clone());
-            for item in page {
-                match stored(item) {
-                    Ok(rule) => rules.push(rule),
-                    Err(error) => tracing::error!(error.detail = %error.detail, "a rule is left out"),
-                }
+        for item in rows::all(self.table.as_ref(), RULES).await? {
+            match stored(item) {
+                Ok(rule) => rules.push(rule),
+                Err(error) => tracing::error!(error.detail = %error.detail, "a rule is left out"),
             }
         }
+        Ok(rules)
     }
 
     /// Removes a rule, readable or not; answers whether it was there.
@@ -227,6 +220,7 @@ fn same(new: &Rule, kept: Item) -> Result<StoredRule, RulesError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::PAGE;
     use serde_json::json;
     use sluice_testkit::fault::{Fault, Faulty};
     use sluice_testkit::memory::MemoryTable;

@@ -4,8 +4,10 @@
 //! the adapters put there.
 
 mod lake;
+mod sinks;
 
 use crate::lake::RecordedLake;
+use crate::sinks::{CountingOff, Sinks};
 use anyhow::{Context as _, bail};
 use sluice_adapters_embedded::mail::OutboxMail;
 use sluice_adapters_embedded::objects::DiskObjects;
@@ -17,19 +19,18 @@ use sluice_domain::schema::Registry;
 use sluice_entry::Function;
 use sluice_entry::functions::{DetectFunction, HttpFunction, QueueFunction, ingest_settings, notify_settings};
 use sluice_entry::settings::Settings;
-use sluice_ports::{Mail, Objects, Search, Sql, SqlLimits};
+use sluice_ports::{Mail, Objects, Search, Sql, SqlLimits, Topic};
 use sluice_stages::access::Keys;
 use sluice_stages::api::{Api, ApiPorts, ApiSettings};
 use sluice_stages::convert::{Convert, ConvertPorts, ConvertSettings};
 use sluice_stages::detect::{Detect, DetectPorts, DetectSettings};
 use sluice_stages::index::{Index, IndexPorts, IndexSettings};
 use sluice_stages::ingest::{Ingest, IngestPorts};
-use sluice_stages::ledger::Sink;
 use sluice_stages::notify::{Notify, NotifyPorts};
 use sluice_stages::quarantine::Quarantine;
 use sluice_stages::rules::Rules;
-use sluice_template::{Pattern, Topology, Trigger};
-use std::collections::{BTreeMap, HashMap};
+use sluice_template::{Pattern, Topology};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +72,8 @@ impl Wiring {
             bail!("the template has no topic `{TOPIC}`");
         }
         let state = State::open(data, state_config(topology, &off, settings)?)?;
-        let topic = state.topic(TOPIC)?;
+        let sinks = Sinks::of(topology, &off);
+        let topic: Arc<dyn Topic> = Arc::new(CountingOff { topic: state.topic(TOPIC)?, off: sinks.off });
         let quarantine = state.queue(QUARANTINE_QUEUE).context("the template misses a queue that the stages use")?;
         let table = state.table();
         let objects: Arc<dyn Objects> = Arc::new(DiskObjects::open(data)?);
@@ -109,7 +111,7 @@ impl Wiring {
             timeout: Duration::from_millis(settings.number("sql_timeout_ms")?),
             max_memory_bytes: settings.size("sql_memory_bytes")?,
         };
-        let api = Api::new(ports, ApiSettings { sql_limits, sink_queues: sink_queues(topology, &off) });
+        let api = Api::new(ports, ApiSettings { sql_limits, sink_queues: sinks.queues });
         functions.insert("api".into(), Arc::new(HttpFunction(api)));
 
         if let Some((id, f)) = topology.functions.iter().find(|(_, f)| !functions.contains_key(&f.verb)) {
@@ -118,27 +120,6 @@ impl Wiring {
         functions.retain(|verb, _| !off.contains(verb));
         Ok(Self { state, keys, functions })
     }
-}
-
-/// The queues behind each sink of the ledger, without sinks that are switched off.
-fn sink_queues(topology: &Topology, off: &[String]) -> BTreeMap<Sink, Vec<String>> {
-    let mut queues = BTreeMap::new();
-    for (sink, verb) in [(Sink::Lake, "convert"), (Sink::Search, "index"), (Sink::Detect, "detect")] {
-        if off.iter().any(|o| o == verb) {
-            continue;
-        }
-        let Some((_, function)) = topology.function_of(verb) else { continue };
-        let names: Vec<String> = function
-            .triggers
-            .iter()
-            .filter_map(|t| match t {
-                Trigger::Queue { queue, .. } => Some(queue.clone()),
-                Trigger::Schedule { .. } => None,
-            })
-            .collect();
-        queues.insert(sink, names);
-    }
-    queues
 }
 
 /// The template's queues and subscriptions as the embedded state takes them. Subscriptions whose consumer is switched off are left out, so

@@ -8,6 +8,7 @@ mod dates;
 mod document;
 mod failure;
 mod fields;
+mod lookup;
 mod mapping;
 mod pattern;
 mod query;
@@ -93,6 +94,7 @@ impl EmbeddedSearch {
             .doc_store_cache_num_blocks(8)
             .try_into()
             .map_err(failed)?;
+        readable(&reader, fields)?;
         let writer = Writer::start(index.clone(), reader.clone(), fields, config.writer_memory_bytes)?;
         Ok(Self(Arc::new(Inner {
             templates_file,
@@ -106,6 +108,20 @@ impl EmbeddedSearch {
             writer,
         })))
     }
+}
+
+/// Whether this build can read the segments that are there; better known at the start than by each search.
+fn readable(reader: &IndexReader, fields: Fields) -> Result<(), PortError> {
+    for segment in reader.searcher().segment_readers() {
+        segment.inverted_index(fields.key).map_err(|error| {
+            let detail = format!(
+                "the index in the folder `search` cannot be read by this build ({error}); \
+                 move the folder away, and what comes in from then on is indexed"
+            );
+            PortError::new(ErrorKind::Corrupt, "search.open", detail).with_source(error)
+        })?;
+    }
+    Ok(())
 }
 
 fn open_index(directory: Box<dyn Directory>, schema: Schema) -> tantivy::Result<Index> {

@@ -761,6 +761,25 @@ mod faults {
     }
 
     #[tokio::test]
+    async fn an_index_that_this_build_cannot_read_is_known_at_the_start() {
+        let Engine { search, dir } = Engine::filled().await;
+        drop(search);
+        for file in std::fs::read_dir(dir.path().join("index")).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "term") {
+                // The kind of a dictionary, at its end: 2 is the one in blocks, 1 the automaton.
+                let mut bytes = std::fs::read(&path).unwrap();
+                let ends: Vec<usize> = (4..bytes.len()).filter(|at| bytes[at - 4..*at] == [2, 0, 0, 0]).collect();
+                ends.into_iter().for_each(|end| bytes[end - 4] = 1);
+                std::fs::write(&path, bytes).unwrap();
+            }
+        }
+        let error = EmbeddedSearch::open(dir.path(), config()).map(|_| ()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Corrupt);
+        assert!(error.detail.contains("move the folder away"), "{error}");
+    }
+
+    #[tokio::test]
     async fn a_folder_copied_while_it_is_written_opens_at_its_last_commit() {
         let engine = Engine::filled().await;
         // What a killed process leaves: files of the last commit, and begun ones.

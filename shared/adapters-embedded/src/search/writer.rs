@@ -2,18 +2,15 @@
 
 use super::document::Prepared;
 use super::failure;
-use super::fields::{Fields, ID, INDEX, key};
+use super::fields::{Fields, key};
+use super::lookup::{self, Suspect};
 use sluice_ports::{DocumentOutcome, ErrorKind, PortError};
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tantivy::columnar::StrColumn;
-use tantivy::index::SegmentReader;
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, UserOperation};
-use tantivy::schema::IndexRecordOption;
-use tantivy::{DocSet, Index, IndexReader, IndexWriter, InvertedIndexReader, Searcher, TERMINATED, TantivyError, Term};
+use tantivy::{Index, IndexReader, IndexWriter, Searcher, TantivyError, Term};
 use tokio::sync::oneshot;
 
 const CREATE: &str = "search.create";
@@ -153,13 +150,16 @@ impl State {
 
     /// Adds what is new and commits. On an error the plans are as they would have been.
     fn write(&mut self, inputs: Vec<Vec<Result<Prepared, String>>>, plans: &mut [Vec<Plan>]) -> tantivy::Result<()> {
-        let mut problem = self.ready().err();
-        let mut lookup = Lookup::new(self.reader.searcher(), self.fields);
+        let (existing, mut problem) = match self.ready().and_then(|()| self.existing(&inputs)) {
+            Ok(existing) => (existing, None),
+            Err(error) => (HashSet::new(), Some(error)),
+        };
         let mut pending: HashMap<u64, Vec<(String, String)>> = HashMap::new();
         let mut batch = Vec::with_capacity(BATCH_DOCUMENTS);
         let mut added = false;
+        let mut positions = 0..;
         for (documents, plan) in inputs.into_iter().zip(plans) {
-            for document in documents {
+            for (document, position) in documents.into_iter().zip(positions.by_ref()) {
                 let document = match document {
                     Ok(document) => document,
                     Err(why) => {
@@ -171,20 +171,15 @@ impl State {
                     plan.push(Plan::Create);
                     continue;
                 }
-                match self.is_new(&document, &mut lookup, &mut pending) {
-                    Ok(true) => {
-                        plan.push(Plan::Create);
-                        added = true;
-                        batch.push(UserOperation::Add(document));
-                        if batch.len() == BATCH_DOCUMENTS {
-                            problem = self.add(&mut batch).err();
-                        }
-                    }
-                    Ok(false) => plan.push(Plan::Exists),
-                    Err(error) => {
-                        plan.push(Plan::Create);
-                        problem = Some(error);
-                    }
+                if existing.contains(&position) || !is_first(&document, &mut pending) {
+                    plan.push(Plan::Exists);
+                    continue;
+                }
+                plan.push(Plan::Create);
+                added = true;
+                batch.push(UserOperation::Add(document));
+                if batch.len() == BATCH_DOCUMENTS {
+                    problem = self.add(&mut batch).err();
                 }
             }
         }
@@ -238,24 +233,29 @@ impl State {
         Ok(())
     }
 
-    fn is_new(
-        &mut self,
-        document: &Prepared,
-        lookup: &mut Lookup,
-        pending: &mut HashMap<u64, Vec<(String, String)>>,
-    ) -> tantivy::Result<bool> {
-        let Prepared { key, index, id, .. } = document;
-        let perhaps_seen = self.seen.as_mut().is_none_or(|seen| seen.insert(*key));
-        if perhaps_seen && lookup.contains(*key, index, id)? {
-            return Ok(false);
+    /// Positions of the documents that are in the index already.
+    fn existing(&mut self, inputs: &[Vec<Result<Prepared, String>>]) -> tantivy::Result<HashSet<usize>> {
+        let mut suspects = Vec::new();
+        for (position, document) in inputs.iter().flatten().enumerate() {
+            if let Ok(document) = document
+                && self.seen.as_mut().is_none_or(|seen| seen.insert(document.key))
+            {
+                suspects.push(Suspect { position, document });
+            }
         }
-        let same = pending.entry(*key).or_default();
-        if same.iter().any(|(i, d)| i == index && d == id) {
-            return Ok(false);
-        }
-        same.push((index.clone(), id.clone()));
-        Ok(true)
+        lookup::existing(&self.reader.searcher(), self.fields, suspects)
     }
+}
+
+/// Whether a document is the first of its kind in the commit.
+fn is_first(document: &Prepared, pending: &mut HashMap<u64, Vec<(String, String)>>) -> bool {
+    let Prepared { key, index, id, .. } = document;
+    let same = pending.entry(*key).or_default();
+    if same.iter().any(|(i, d)| i == index && d == id) {
+        return false;
+    }
+    same.push((index.clone(), id.clone()));
+    true
 }
 
 /// What becomes of a document if the commit succeeds.
@@ -280,67 +280,6 @@ impl Plan {
 /// Answers a call whose writer is gone.
 pub(super) fn gone() -> PortError {
     PortError::new(ErrorKind::Unavailable, CREATE, "the search writer has stopped")
-}
-
-/// Looks documents up in the committed segments.
-struct Lookup {
-    searcher: Searcher,
-    fields: Fields,
-    segments: Vec<Option<Segment>>,
-}
-
-struct Segment {
-    keys: Arc<InvertedIndexReader>,
-    index: StrColumn,
-    id: StrColumn,
-}
-
-impl Lookup {
-    fn new(searcher: Searcher, fields: Fields) -> Self {
-        let segments = searcher.segment_readers().iter().map(|_| None).collect();
-        Self { searcher, fields, segments }
-    }
-
-    fn contains(&mut self, key: u64, index: &str, id: &str) -> tantivy::Result<bool> {
-        let term = Term::from_field_u64(self.fields.key, key);
-        for (reader, slot) in self.searcher.segment_readers().iter().zip(&mut self.segments) {
-            let segment = match slot {
-                Some(segment) => segment,
-                None => match Segment::open(reader, self.fields)? {
-                    Some(segment) => slot.insert(segment),
-                    None => continue,
-                },
-            };
-            let Some(mut postings) = segment.keys.read_postings(&term, IndexRecordOption::Basic)? else { continue };
-            while postings.doc() != TERMINATED {
-                let doc = postings.doc();
-                if holds(&segment.id, doc, id)? && holds(&segment.index, doc, index)? {
-                    return Ok(true);
-                }
-                postings.advance();
-            }
-        }
-        Ok(false)
-    }
-}
-
-impl Segment {
-    fn open(reader: &SegmentReader, fields: Fields) -> tantivy::Result<Option<Self>> {
-        let columns = reader.fast_fields();
-        let (Some(index), Some(id)) = (columns.str(INDEX)?, columns.str(ID)?) else { return Ok(None) };
-        Ok(Some(Self { keys: reader.inverted_index(fields.key)?, index, id }))
-    }
-}
-
-fn holds(column: &StrColumn, doc: u32, text: &str) -> tantivy::Result<bool> {
-    let mut found = String::new();
-    for ord in column.term_ords(doc) {
-        found.clear();
-        if column.ord_to_str(ord, &mut found)? && found == text {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// A Bloom filter over the keys of all documents, so that a new document is mostly known to be new without a look at any segment.

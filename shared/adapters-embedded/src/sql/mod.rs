@@ -3,6 +3,7 @@
 //! Unquoted names may be written in any case: `memberid` finds the column `memberId`. What cannot be is a name that differs from another
 //! only by case; then the exact spelling decides.
 
+mod growth;
 mod rows;
 mod table;
 mod watch;
@@ -23,6 +24,7 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use futures::StreamExt;
+use growth::Budget;
 use serde_json::Value;
 use sluice_ports::{ErrorKind, PortError, Sql, SqlLimits, SqlResult};
 use sluice_statement::Spellings;
@@ -112,10 +114,14 @@ impl EmbeddedSql {
             .with_target_partitions(config.threads.max(1))
             .with_batch_size(config.batch_rows);
         session.options_mut().execution.parquet.pushdown_filters = true;
-        let mut base = SessionStateBuilder::new().with_config(session).with_default_features().build();
+        let mut base = SessionStateBuilder::new()
+            .with_config(session)
+            .with_expr_planners(vec![Arc::new(watch::NoStructs)])
+            .with_default_features()
+            .build();
         if let Err(error) = watch::tame(&mut base) {
             // A function that is not there need not be taken away.
-            tracing::warn!(error = %error, "some SQL functions are not bounded");
+            tracing::warn!(error = %error, "some SQL functions could not be taken away");
         }
         Self { lake, config, base, runtime: Mutex::new(None) }
     }
@@ -247,6 +253,9 @@ async fn run(
     if let Err(error) = options.verify_plan(&plan) {
         return Err(PortError::new(ErrorKind::Denied, QUERY, "a statement may only read").with_source(error));
     }
+    let budget =
+        Budget::new(state.runtime_env().memory_pool.clone(), limits.max_memory_bytes, state.config().batch_size());
+    let plan = growth::bound(plan, &budget).map_err(|error| failure(&error))?;
     let plan = state.create_physical_plan(&plan).await.and_then(|plan| watch::watch(plan, wanted));
     let plan = plan.map_err(|error| failure(&error))?;
     let mut batches = execute_stream(plan, state.task_ctx()).map_err(|error| failure(&error))?;

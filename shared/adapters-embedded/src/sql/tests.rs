@@ -226,6 +226,7 @@ async fn mistakes_are_said_clearly() {
         ("SELECT nope FROM trade", "No field named nope."),
         ("SELECT 1 / 0", "Divide by zero error"),
         ("SELECT read_parquet('x')", "Invalid function 'read_parquet'."),
+        ("SELECT named_struct('a', 1)", "Invalid function 'named_struct'."),
     ] {
         let error = engine.fault(statement).await;
         assert_eq!(error.kind, ErrorKind::Invalid, "{statement}");
@@ -275,10 +276,88 @@ async fn a_query_may_not_use_more_memory_than_allowed() {
         "SELECT repeat('x', 3000000000)",
         "SELECT lpad('x', 300000000)",
         "SELECT repeat(CAST(value AS varchar), 1000000) FROM generate_series(1, 100)",
+        "SELECT concat_ws(repeat('-', 200), CAST(value AS varchar), 'a', 'b') FROM generate_series(1, 8000)",
+        "SELECT replace(repeat('a', 200), 'a', repeat('b', 200)) FROM generate_series(1, 10)",
+        "SELECT regexp_replace(memberId, '', repeat('b', 200), 'g'), repeat(memberId, id) FROM trade, generate_series(1, 8000)",
+        "SELECT array_to_string([value, value, value, value], repeat('-', 200)) FROM generate_series(1, 8000)",
+        "SELECT string_to_array(repeat(CAST(value AS varchar), 200), '') FROM generate_series(1, 8000)",
     ] {
         let error = engine.sql.query(statement, &[], limits).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::TooLarge, "{statement}: {error}");
     }
+    let constant = "x".repeat(1_000);
+    for statement in [format!("SELECT '{constant}' FROM generate_series(1, 10000)"), "SELECT $1".to_owned()] {
+        let error = engine.sql.query(&statement, &[json!(constant)], limits).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::TooLarge, "a constant stands in every row of a batch");
+    }
+}
+
+/// Rows of `seed`, then so many queries that each take `doubled` of the `s` of the one before.
+fn chained(seed: &str, doubled: &str, queries: usize) -> String {
+    let mut text = format!("WITH t0 AS (SELECT {seed} AS s FROM generate_series(1, 1000))");
+    for n in 0..queries {
+        text += &format!(", t{} AS (SELECT {doubled} AS s FROM t{n})", n + 1);
+    }
+    text + &format!(" SELECT s FROM t{queries}")
+}
+
+#[tokio::test]
+async fn text_that_is_doubled_again_and_again_meets_the_bound() {
+    let engine = engine();
+    let limits = SqlLimits { max_memory_bytes: 50_000_000, ..LIMITS };
+    for (seed, doubled) in [
+        ("CAST(value AS varchar)", "s || s"),
+        ("CAST(value AS varchar)", "concat(s, s)"),
+        ("CAST(value AS varchar)", "overlay(s placing s from 1 for 0)"),
+        ("CAST(value AS varchar)", "replace(s, '1', '11')"),
+        ("[value]", "s || s"),
+        ("[value]", "array_concat(s, s)"),
+        ("[value]", "[s, s]"),
+        ("'x'", "s || s"),
+    ] {
+        let statement = chained(seed, doubled, 34);
+        let error = engine.sql.query(&statement, &[], limits).await.map(|_| ()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::TooLarge, "{doubled} of {seed}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn what_functions_made_counts_while_it_is_there() {
+    let engine = engine();
+    let limits = SqlLimits { max_memory_bytes: 20_000_000, ..LIMITS };
+    let text = |n: usize| format!("repeat(CAST(value AS varchar), {})", 1_000 + n);
+    let texts = |count| (0..count).map(text).collect::<Vec<_>>().join(", ");
+    let ask = |count| format!("SELECT max(length(greatest({}))) FROM generate_series(1, 2000)", texts(count));
+    assert_eq!(json!(engine.sql.query(&ask(1), &[], limits).await.unwrap().rows), json!([[4_000]]));
+    let error = engine.sql.query(&ask(5), &[], limits).await.map(|_| ()).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::TooLarge, "five texts of 7 MB each: {error}");
+    let batches = "SELECT sum(length(repeat(CAST(value AS varchar), 100))) FROM generate_series(1, 100000)";
+    assert_eq!(
+        json!(engine.sql.query(batches, &[], limits).await.unwrap().rows),
+        json!([[48_889_500]]),
+        "what is gone does not count"
+    );
+}
+
+#[tokio::test]
+async fn texts_are_joined_as_before() {
+    let engine = engine();
+    let result = engine
+        .ask("SELECT memberId || '-' || id, 'n' || 5, NULL || 'a', [1] || [2], [1] || 2 FROM trade WHERE id = 1")
+        .await;
+    assert_eq!(json!(result.rows), json!([["m1-1", "n5", null, [1, 2], [1, 2]]]));
+    assert_eq!(result.columns[0].name, "trade.memberId || Utf8(\"-\") || trade.id");
+    assert_eq!(result.columns[0].data_type, "varchar");
+    assert_eq!(
+        engine
+            .rows(
+                "SELECT max(s || 'x'), count(*) FROM (SELECT memberId || 'y' AS s FROM trade) WHERE s || 'z' = 'm2yz'"
+            )
+            .await,
+        json!([["m2yx", 10]])
+    );
+    assert_eq!(engine.rows("SELECT id FROM trade WHERE (SELECT 'm' || '1') = memberId AND id < 2").await, json!([[1]]));
+    assert_eq!(engine.fault("SELECT 1 || 2").await.kind, ErrorKind::Invalid);
 }
 
 #[tokio::test]

@@ -1,17 +1,16 @@
-//! Stops what DataFusion would not: work that goes on for long without giving its thread back, and values that no memory pool counts.
+//! Stops what DataFusion would not: work that goes on for long without giving its thread back.
 //!
 //! A task is stopped where it waits, and a scan waits now and then; but a join may make billions of rows out of one batch of its input.
 //! So the output of each join, and the condition of each join by nested loops, looks whether the query is still wanted.
 
-use arrow::array::{Array, Int64Array, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{DataFusionError, Statistics};
+use datafusion::common::{DFSchema, DataFusionError, Statistics};
 use datafusion::error::Result;
 use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream, SessionState, TaskContext};
-use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawDictionaryExpr};
+use datafusion::logical_expr::{ColumnarValue, Expr};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::joins::NestedLoopJoinExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
@@ -24,14 +23,11 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Most bytes that one call of a function that makes long texts may make, over a whole batch.
-const TEXT_BYTES: i64 = 16 * 1_024 * 1_024;
-
 /// Functions that make as many values as a number says, outside of any memory pool. The table functions of these names stay: they stream.
 const REMOVED: &[&str] =
     &["generate_series", "gen_series", "range", "array_repeat", "list_repeat", "array_resize", "list_resize"];
-/// Functions that make texts as long as a number says.
-const BOUNDED: &[&str] = &["repeat", "lpad", "rpad"];
+/// Functions whose result is of a type that nested queries double again and again; the planner looks at all of it. The lake has no structs.
+const REMOVED_STRUCTS: &[&str] = &["struct", "row", "named_struct"];
 
 /// Whether a query is still wanted.
 #[derive(Debug, Clone, Default)]
@@ -52,15 +48,24 @@ impl Wanted {
     }
 }
 
-/// Takes away or bounds the functions that could use any amount of memory in one call.
-pub(super) fn tame(state: &mut SessionState) -> Result<()> {
-    for name in REMOVED {
-        state.deregister_udf(name)?;
+/// Refuses what the parser takes for a struct without naming a function.
+#[derive(Debug)]
+pub(super) struct NoStructs;
+
+impl ExprPlanner for NoStructs {
+    fn plan_struct_literal(&self, _: Vec<Expr>, _: bool) -> Result<PlannerResult<Vec<Expr>>> {
+        Err(DataFusionError::Plan("structs are not taken".to_owned()))
     }
-    for name in BOUNDED {
-        if let Some(inner) = state.scalar_functions().get(*name).cloned() {
-            state.register_udf(Arc::new(ScalarUDF::new_from_impl(Bounded { inner })))?;
-        }
+
+    fn plan_dictionary_literal(&self, _: RawDictionaryExpr, _: &DFSchema) -> Result<PlannerResult<RawDictionaryExpr>> {
+        Err(DataFusionError::Plan("structs are not taken".to_owned()))
+    }
+}
+
+/// Takes away the functions that could use any amount of memory in one call.
+pub(super) fn tame(state: &mut SessionState) -> Result<()> {
+    for name in REMOVED.iter().chain(REMOVED_STRUCTS) {
+        state.deregister_udf(name)?;
     }
     Ok(())
 }
@@ -201,64 +206,5 @@ impl PhysicalExpr for WatchedExpr {
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt_sql(f)
-    }
-}
-
-/// A function whose second argument says how long its texts become.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Bounded {
-    inner: Arc<ScalarUDF>,
-}
-
-impl ScalarUDFImpl for Bounded {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.inner.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.inner.signature()
-    }
-
-    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        self.inner.return_type(types)
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        self.inner.return_field_from_args(args)
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.inner.coerce_types(types)
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let arrays = ColumnarValue::values_to_arrays(args.args.get(..2).unwrap_or_default())?;
-        if let [texts, counts] = arrays.as_slice() {
-            let texts = arrow::compute::cast(texts, &DataType::LargeUtf8)?;
-            let texts = datafusion::common::cast::as_large_string_array(&texts)?;
-            let counts = arrow::compute::cast(counts, &DataType::Int64)?;
-            let counts: &Int64Array = datafusion::common::cast::as_int64_array(&counts)?;
-            let repeats = self.inner.name() == "repeat";
-            let bytes = (0..counts.len()).filter(|row| counts.is_valid(*row)).fold(0_i64, |bytes, row| {
-                // A padded character has up to four bytes.
-                let width = if repeats { texts.value_length(row) } else { 4 };
-                bytes.saturating_add(counts.value(row).max(0).saturating_mul(width))
-            });
-            if bytes > TEXT_BYTES {
-                return Err(DataFusionError::ResourcesExhausted(format!(
-                    "`{}` would make {bytes} bytes at once",
-                    self.inner.name()
-                )));
-            }
-        }
-        self.inner.invoke_with_args(args)
     }
 }

@@ -317,7 +317,7 @@ fn body(conn: &Connection, message: i64) -> Result<String, Failure> {
         .map_err(|_| Failure::new(ErrorKind::Corrupt, format!("the body of message {message} is not text")))
 }
 
-/// Moves a message to the dead-letter queue as it is.
+/// Moves a message to the dead-letter queue as it is, with its receive count: whoever looks at it sees how often it was tried.
 fn bury(store: &mut Store, from: usize, to: usize, found: &Candidate, now_ms: i64) -> Result<(), Failure> {
     let target = store.shared.queues[to].id;
     tracing::warn!(
@@ -330,7 +330,7 @@ fn bury(store: &mut Store, from: usize, to: usize, found: &Candidate, now_ms: i6
     store
         .conn
         .prepare_cached(
-            "UPDATE delivery SET queue = ?4, visible_ms = ?5, receive_count = 0, ticket = 0, held = 0
+            "UPDATE delivery SET queue = ?4, visible_ms = ?5, ticket = 0, held = 0
              WHERE queue = ?1 AND message = ?2 AND origin = ?3",
         )?
         .execute(params![store.shared.queues[from].id, found.message, found.origin, target, now_ms])?;

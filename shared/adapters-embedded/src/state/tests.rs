@@ -285,10 +285,14 @@ async fn redriven_letters_begin_a_new_life() {
     fixture.clock.advance(10 * DAY);
     state.sweep().await.unwrap();
     assert_eq!(dead.depth().await.unwrap().visible, 1, "a dead-letter queue keeps for longer");
+    let letter = state.console().peek("Dead", 1).await.unwrap().pop().unwrap();
+    assert_eq!(letter.receive_count, 1, "it is said how often it was tried");
     send(&dead, "sent here").await.unwrap();
     assert_eq!(state.console().redrive("Dead", 10).await.unwrap(), 1, "only what came from somewhere can go back");
     state.sweep().await.unwrap();
-    assert_eq!(receive(&convert).await.len(), 1, "it is not too old for its queue");
+    let again = receive(&convert).await;
+    assert_eq!(again.len(), 1, "it is not too old for its queue");
+    assert_eq!(again[0].receive_count, 1, "and it is tried as often as a new one");
 }
 
 #[tokio::test]
