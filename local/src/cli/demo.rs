@@ -3,13 +3,14 @@
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::rules::{Fluctuation, Side};
+use crate::cli::status;
 use crate::cli::terminal::{Out, Style};
 use crate::cli::upload::{self, Content, Item, Options, Progress, Report, WAITING_GROUPS};
 use crate::client::{CallError, Client};
 use serde_json::Value;
 use sluice_domain::demo;
 use sluice_domain::time::{DAY_US, Timestamp};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 
 /// Id of the rule that tells of the jumps.
@@ -18,6 +19,8 @@ const RULE: &str = "demo-fluctuation";
 const MAIL: &str = "demo@example.com";
 /// Change that the rule tells of, in percent.
 const THRESHOLD: &str = "5";
+/// How long the day may take to be stored before the command ends all the same.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Events handed on at once.
 const GROUP: usize = 500;
 
@@ -50,7 +53,7 @@ fn yesterday(now: Timestamp) -> Timestamp {
 }
 
 impl Demo {
-    /// Adds the rule, sends the day, and says what to try next.
+    /// Adds the rule, sends the day, waits until it is stored, and says what to try next.
     pub async fn run(self, client: &Client, global: &Global, out: &mut Out) -> Result<(), Failure> {
         let day = self.day.unwrap_or_else(|| yesterday(Timestamp::from_system(SystemTime::now())));
         let rule = add_rule(client).await?;
@@ -76,11 +79,20 @@ impl Demo {
         let sending = upload::upload(client, input, options, &progress).await;
         feeder.abort();
         progress.finish();
-        let reported = sending.report(out, Report::from_flag(self.json));
-        if !self.json && reported.is_ok() {
+        sending.report(out, Report::from_flag(self.json))?;
+        // What the next steps show must be there when they are typed.
+        let stored = match status::stored(client, PATIENCE).await {
+            Ok(stored) => stored,
+            Err(CallError::Refused(_)) => false,
+            Err(error) => return Err(error.into()),
+        };
+        if !self.json {
+            if stored {
+                out.line("  all of it stored: in the lake, in search, and looked at for alerts")?;
+            }
             next_steps(day, rule, global, out)?;
         }
-        reported
+        Ok(())
     }
 }
 
@@ -181,6 +193,8 @@ mod tests {
     use serde_json::json;
     use std::path::PathBuf;
 
+    const SETTLED: &str = r#"{"server":{},"ledger":{"totals":{"lake":{"in_flight":0}},"adds_up":true}}"#;
+
     fn global() -> Global {
         Global { data: PathBuf::from(crate::cli::DEFAULT_DATA), url: None, key: None }
     }
@@ -189,6 +203,7 @@ mod tests {
         let fake = Fake::start(move |_, got| match (got.method.as_str(), got.path.as_str()) {
             ("GET", "/v1/rules") => (200, vec![], rules.to_string()),
             ("POST", "/v1/rules") => (201, vec![], "{}".into()),
+            ("GET", "/v1/status") => (200, vec![], SETTLED.into()),
             _ => (202, vec![], json!({"accepted": got.lines().len(), "rejected": 0}).to_string()),
         })
         .await;
@@ -205,6 +220,7 @@ mod tests {
         assert_eq!(serde_json::from_slice::<Value>(&got[1].body).unwrap()["id"], RULE);
         let sent: usize = got.iter().filter(|g| g.path == "/v1/events").map(|g| g.lines().len()).sum();
         assert_eq!(sent, demo::EXPECTED.events);
+        assert!(text.contains("all of it stored"), "{text}");
         assert!(text.contains("TIMESTAMP '2024-03-05 00:00:00'"), "{text}");
         assert!(text.contains(".sluice/outbox/"), "{text}");
     }

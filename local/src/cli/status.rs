@@ -6,6 +6,11 @@ use crate::cli::terminal::{Out, Style, counted, grouped, table};
 use crate::client::{CallError, Client};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Pause between two looks at the server while something is in flight.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Show whether all that came in is accounted for, counters per stage and type, and what waits.
 ///
@@ -14,9 +19,14 @@ use serde_json::value::RawValue;
 #[command(after_help = "\
 Examples:
   sluice status
+  sluice status --wait 30 && sluice sql 'SELECT count(*) FROM event'
   sluice status --json | jq .ledger.totals
   sluice status > /dev/null || echo 'look at it'")]
 pub struct Status {
+    /// First wait until all stages have stored what was accepted, so many seconds at most
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, hide_default_value = true,
+          value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    wait: u64,
     /// The server's reply as it is
     #[arg(long)]
     json: bool,
@@ -82,9 +92,7 @@ struct Sink {
 impl Status {
     /// Asks and shows.
     pub async fn run(self, client: &Client, out: &mut Out) -> Result<(), Failure> {
-        let raw: Box<RawValue> = client.get("/v1/status", &[]).await?;
-        let reply: Reply = serde_json::from_str(raw.get())
-            .map_err(|e| CallError::Strange(format!("the reply to `/v1/status` is not understood: {e}")))?;
+        let (raw, reply) = once_stored(client, Duration::from_secs(self.wait)).await?;
         if self.json {
             out.line(raw.get())?
         } else {
@@ -95,6 +103,34 @@ impl Status {
             Some(false) => Err(Failure::silent(Exit::Failed)),
             _ => Ok(()),
         }
+    }
+}
+
+/// Waits until every stage has stored what was accepted and the queues are empty, or `limit` is over. True if they are.
+pub async fn stored(client: &Client, limit: Duration) -> Result<bool, CallError> {
+    Ok(once_stored(client, limit).await?.1.is_settled())
+}
+
+async fn once_stored(client: &Client, limit: Duration) -> Result<(Box<RawValue>, Reply), CallError> {
+    let until = Instant::now() + limit;
+    loop {
+        let raw: Box<RawValue> = client.get("/v1/status", &[]).await?;
+        let reply: Reply = serde_json::from_str(raw.get())
+            .map_err(|e| CallError::Strange(format!("the reply to `/v1/status` is not understood: {e}")))?;
+        if reply.is_settled() || Instant::now() >= until {
+            return Ok((raw, reply));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+impl Reply {
+    /// True if nothing is on its way, dead letters aside.
+    fn is_settled(&self) -> bool {
+        let totals = &self.ledger.totals;
+        let sinks = [totals.lake, totals.search, totals.detect];
+        let consumed = self.queues.iter().filter(|q| q.dead_letter_queue.is_some());
+        sinks.iter().flatten().all(|s| s.in_flight == 0) && consumed.map(|q| q.visible + q.in_flight).sum::<u64>() == 0
     }
 }
 
@@ -215,7 +251,7 @@ mod tests {
     async fn run(adds_up: &'static str, json: bool) -> (Result<(), Failure>, String) {
         let fake = Fake::start(move |_, _| (200, vec![], reply(adds_up))).await;
         let (mut out, written) = Out::captured();
-        let done = Status { json }.run(&fake.client(), &mut out).await;
+        let done = Status { wait: 0, json }.run(&fake.client(), &mut out).await;
         (done, written.text())
     }
 
@@ -252,9 +288,26 @@ mod tests {
             "ledger":{"types":[],"totals":{},"adds_up":true,"note":""}}"#;
         let fake = Fake::start(move |_, _| (200, vec![], reply.into())).await;
         let (mut out, written) = Out::captured();
-        Status { json: false }.run(&fake.client(), &mut out).await.unwrap();
+        Status { wait: 0, json: false }.run(&fake.client(), &mut out).await.unwrap();
         let text = written.text();
         assert!(text.ends_with("for\n\nno events yet: `sluice demo` sends some\n\nall queues are empty\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_when_nothing_is_on_its_way() {
+        let settled = reply("true").replace(r#""in_flight":10"#, r#""in_flight":0"#);
+        let settled = settled.replace(r#""visible":1"#, r#""visible":0"#);
+        let fake = Fake::start(move |n, _| (200, vec![], if n < 2 { reply("true") } else { settled.clone() })).await;
+        assert!(stored(&fake.client(), Duration::from_secs(3_600)).await.unwrap());
+        assert_eq!(fake.got().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_when_the_time_is_over() {
+        let fake = Fake::start(|_, _| (200, vec![], reply("true"))).await;
+        assert!(!stored(&fake.client(), LOOK_EVERY).await.unwrap());
+        assert!(!stored(&fake.client(), Duration::ZERO).await.unwrap());
+        assert_eq!(fake.got().len(), 3);
     }
 
     #[tokio::test]
