@@ -211,10 +211,10 @@ answer = athena.get_query_results(QueryExecutionId=id)['ResultSet']['Rows'][1]['
         )
     }
 
-    /// Subjects of the mails that SES took.
+    /// The mails that SES took in this account.
     fn mails(&self) -> anyhow::Result<Vec<Value>> {
         let reply = send_raw(&self.ministack.url, "GET", "/_ministack/ses/messages", &[], b"")?.json();
-        Ok(reply["messages"].as_array().cloned().unwrap_or_default())
+        Ok(reply["messages"][&self.account.access_key].as_array().cloned().unwrap_or_default())
     }
 }
 

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use sluice_stages::http::{Request, Response};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -30,10 +30,10 @@ pub struct HttpEvent<'a> {
     #[serde(borrow, default)]
     pub raw_query_string: Cow<'a, str>,
     /// Cookies, each `name=value`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "or_empty", skip_serializing_if = "Vec::is_empty")]
     pub cookies: Vec<String>,
     /// Headers, names in lower case, several of one name joined by `,`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub headers: BTreeMap<String, String>,
     /// About the request.
     #[serde(borrow)]
@@ -42,7 +42,7 @@ pub struct HttpEvent<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Cow<'a, str>>,
     /// Parameters of the route's path.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "or_empty", skip_serializing_if = "BTreeMap::is_empty")]
     pub path_parameters: BTreeMap<String, String>,
     /// Whether `body` is base64.
     #[serde(default)]
@@ -143,6 +143,11 @@ pub fn write(function: &'static str, response: Response) -> Result<Vec<u8>, Invo
     serde_json::to_vec(&reply).map_err(|source| InvokeError::Reply { function, source })
 }
 
+/// A collection without entries may be left out or `null`.
+fn or_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
 /// Decodes a query string: percent-decoding, `+` as space, invalid UTF-8 replaced.
 fn decode_query(query: &str) -> Vec<(String, String)> {
     let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
@@ -177,6 +182,14 @@ mod tests {
         assert_eq!(request.header("content-type"), Some("application/json"));
         assert_eq!(request.header("cookie"), Some("s=1; t=2"));
         assert_eq!(&request.body[..], b"x");
+    }
+
+    #[test]
+    fn a_collection_without_entries_may_be_null() {
+        let event = EVENT.replace(r#"["s=1","t=2"]"#, "null").replace(r#"{"Content-Type":"application/json"}"#, "null");
+        let request =
+            read("ingest", event.replace(r#""version""#, r#""pathParameters":null,"version""#).as_bytes()).unwrap();
+        assert!(request.headers.is_empty());
     }
 
     #[test]

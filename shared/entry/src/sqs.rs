@@ -103,7 +103,7 @@ pub fn write(function: &'static str, ids: &[String], outcomes: &[Outcome]) -> Re
         let failed = reply.batch_item_failures.len();
         tracing::warn!(
             function,
-            messages = ids.len(),
+            delivered = ids.len(),
             failed,
             first.message = %id,
             first.reason = reason,
@@ -168,7 +168,7 @@ mod tests {
         });
         let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
-        for part in ["WARN", "messages=500", "failed=499", "m1", "disk full at 1"] {
+        for part in ["WARN", "delivered=500", "failed=499", "m1", "disk full at 1"] {
             assert!(text.contains(part), "`{part}` in {text}");
         }
     }
