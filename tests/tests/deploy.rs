@@ -283,7 +283,7 @@ answer = boto3.client('sqs').send_message_batch(QueueUrl=argv[1], Entries=entrie
         let depths = stack.depths()?;
         if depths["ConvertDeadLetterQueue"] == 0 {
             // It is hidden for the queue's visibility time-out after each try.
-            stack.ministack.advance(Duration::from_secs(60));
+            stack.ministack.advance(Duration::from_secs(401));
         }
         Ok(depths["ConvertDeadLetterQueue"] == 1)
     })
