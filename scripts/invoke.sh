@@ -42,7 +42,7 @@ for name, value in json.load(open("infra/local-env.json"))[sys.argv[1].capitaliz
 PYTHON
 )
 cargo build --locked --package "$function"
-cargo lambda watch --invoke-port 9100 --ignore-changes > "$log/function" 2>&1 &
+(cd "functions/$function" && exec cargo lambda watch --invoke-port 9100 --ignore-changes) > "$log/function" 2>&1 &
 started+=($!)
 wait_for http://127.0.0.1:9100
 cargo lambda invoke "$function" --invoke-port 9100 --data-file "$event"
