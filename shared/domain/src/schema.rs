@@ -529,7 +529,9 @@ impl Column {
         match scalar {
             ColumnKind::Integer => json!({"type": "long"}),
             ColumnKind::Number | ColumnKind::Decimal { .. } => json!({"type": "double"}),
-            ColumnKind::Text | ColumnKind::List(_) if self.text => json!({"type": "text"}),
+            ColumnKind::Text | ColumnKind::List(_) if self.text => {
+                json!({"type": "text", "fields": {"keyword": {"type": "keyword"}}})
+            }
             ColumnKind::Text | ColumnKind::List(_) => json!({"type": "keyword"}),
             ColumnKind::Timestamp | ColumnKind::Date => json!({"type": "date"}),
             ColumnKind::Boolean => json!({"type": "boolean"}),

@@ -10,9 +10,9 @@ use std::sync::Arc;
 /// A dotted field path.
 pub(super) type Path = Arc<str>;
 
-/// Strings longer than this (bytes) are kept in the source and not indexed as keywords: a quarter of Lucene's longest term, as OpenSearch's
-/// documentation advises for `ignore_above`.
-const IGNORE_ABOVE_BYTES: usize = 8_191;
+/// Strings with more characters (UTF-16, as OpenSearch counts) are kept in the source and not indexed as keywords: a quarter of the bytes of
+/// Lucene's longest term, as OpenSearch's documentation advises for `ignore_above`.
+pub(super) const IGNORE_ABOVE: usize = 8_191;
 
 const DEFINE: &str = "search.define";
 
@@ -23,13 +23,15 @@ pub(super) struct Node {
     pub path: Path,
     /// What its values are.
     pub kind: Kind,
+    /// Whether fields below it that the mapping does not name are found too: the template's `dynamic`.
+    pub dynamic: bool,
 }
 
 /// What the values of a field are.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Kind {
     /// Exact text up to a length; `words` if it is searched by words too (a `text` sub-field).
-    Keyword { ignore_above_bytes: usize, words: bool },
+    Keyword { ignore_above: usize, words: bool },
     /// Text searched by words; `exact` if it is a keyword too (a `keyword` sub-field).
     Text { exact: bool },
     /// 64-bit integer.
@@ -48,6 +50,15 @@ pub(super) enum Kind {
     Object(HashMap<String, Node>),
     /// An object that is only stored.
     Stored,
+}
+
+/// A field of another type over the same values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SubField {
+    /// The field that it belongs to.
+    parent: Path,
+    /// Whether it is searched by words; else it is a keyword.
+    words: bool,
 }
 
 impl Node {
@@ -75,8 +86,8 @@ pub(super) struct Templates {
     by_name: BTreeMap<String, IndexTemplate>,
     /// Longest pattern first, so that the closest one is met first.
     roots: Vec<(String, Arc<Node>)>,
-    /// Path of each multi-field and the field that it belongs to.
-    sub_fields: HashMap<String, Path>,
+    /// Path of each multi-field.
+    sub_fields: HashMap<String, SubField>,
 }
 
 impl Templates {
@@ -142,8 +153,8 @@ impl Templates {
     /// The path under which a field of a query is indexed: a multi-field (`title.keyword`) lies under the field that it belongs to.
     /// Fields that no template names have a `keyword` multi-field, as dynamic strings have in OpenSearch.
     pub(super) fn resolve<'a>(&'a self, path: &'a str) -> &'a str {
-        if let Some(parent) = self.sub_fields.get(path) {
-            return parent;
+        if let Some(sub_field) = self.sub_fields.get(path) {
+            return &sub_field.parent;
         }
         match path.strip_suffix(".keyword") {
             Some(parent) if !self.is_mapped(path) => parent,
@@ -154,6 +165,11 @@ impl Templates {
     /// Paths that are searched by words.
     pub(super) fn text_paths(&self) -> Vec<Path> {
         self.paths(|kind| matches!(kind, Kind::Text { .. } | Kind::Keyword { words: true, .. }))
+    }
+
+    /// Whether a multi-field is searched by words; `None` of a field that is none.
+    pub(super) fn sub_field_words(&self, path: &str) -> Option<bool> {
+        self.sub_fields.get(path).map(|sub_field| sub_field.words)
     }
 
     /// Paths of objects whose leaves are keywords.
@@ -187,10 +203,11 @@ impl Templates {
         let mut roots = Vec::new();
         let mut sub_fields = HashMap::new();
         for template in by_name.values() {
-            let kind = object(&template.mappings, "", &mut sub_fields).map_err(|why| {
+            let dynamic = is_dynamic(&template.mappings);
+            let kind = object(&template.mappings, "", dynamic, &mut sub_fields).map_err(|why| {
                 PortError::new(ErrorKind::Invalid, DEFINE, format!("template `{}`: {why}", template.name))
             })?;
-            roots.push((template.pattern.clone(), Arc::new(Node { path: Path::from(""), kind })));
+            roots.push((template.pattern.clone(), Arc::new(Node { path: Path::from(""), kind, dynamic })));
         }
         roots.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.len()));
         Ok(Self { by_name, roots, sub_fields })
@@ -206,7 +223,21 @@ pub(super) fn fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-fn object(mapping: &Value, path: &str, sub_fields: &mut HashMap<String, Path>) -> Result<Kind, String> {
+/// Whether a template says that fields which it does not name are found.
+fn is_dynamic(mappings: &Value) -> bool {
+    match mappings.get("dynamic") {
+        None => true,
+        Some(Value::String(text)) => text != "false",
+        Some(dynamic) => *dynamic != Value::Bool(false),
+    }
+}
+
+fn object(
+    mapping: &Value,
+    path: &str,
+    dynamic: bool,
+    sub_fields: &mut HashMap<String, SubField>,
+) -> Result<Kind, String> {
     let mut children = HashMap::new();
     let properties = match mapping.get("properties") {
         None => return Ok(Kind::Object(children)),
@@ -219,13 +250,18 @@ fn object(mapping: &Value, path: &str, sub_fields: &mut HashMap<String, Path>) -
             return Err(format!("a field of `{path}` has no name"));
         }
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        let kind = field(mapping, &path, sub_fields)?;
-        children.insert(name.clone(), Node { path: Path::from(path), kind });
+        let kind = field(mapping, &path, dynamic, sub_fields)?;
+        children.insert(name.clone(), Node { path: Path::from(path), kind, dynamic });
     }
     Ok(Kind::Object(children))
 }
 
-fn field(mapping: &Value, path: &str, sub_fields: &mut HashMap<String, Path>) -> Result<Kind, String> {
+fn field(
+    mapping: &Value,
+    path: &str,
+    dynamic: bool,
+    sub_fields: &mut HashMap<String, SubField>,
+) -> Result<Kind, String> {
     if mapping.get("enabled") == Some(&Value::Bool(false)) {
         return Ok(Kind::Stored);
     }
@@ -235,30 +271,29 @@ fn field(mapping: &Value, path: &str, sub_fields: &mut HashMap<String, Path>) ->
     };
     let ignore_above = |mapping: &Value| {
         let given = mapping.get("ignore_above").and_then(Value::as_u64);
-        given.map_or(IGNORE_ABOVE_BYTES, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)).min(IGNORE_ABOVE_BYTES)
+        given.map_or(IGNORE_ABOVE, |chars| usize::try_from(chars).unwrap_or(usize::MAX)).min(IGNORE_ABOVE)
     };
     let mut words = false;
     let mut exact = false;
     if let Some(fields) = mapping.get("fields").and_then(Value::as_object) {
         for (name, mapping) in fields {
-            match mapping.get("type").and_then(Value::as_str) {
-                Some("keyword" | "wildcard") => exact = true,
-                Some("text" | "match_only_text") => words = true,
+            let by_words = match mapping.get("type").and_then(Value::as_str) {
+                Some("keyword" | "wildcard") => false,
+                Some("text" | "match_only_text") => true,
                 other => {
                     return Err(format!(
                         "sub-field `{path}.{name}` has the type `{}`; it takes `text` or `keyword`",
                         other.unwrap_or("")
                     ));
                 }
-            }
-            sub_fields.insert(format!("{path}.{name}"), Path::from(path));
+            };
+            (exact, words) = (exact || !by_words, words || by_words);
+            sub_fields.insert(format!("{path}.{name}"), SubField { parent: Path::from(path), words: by_words });
         }
     }
     Ok(match name {
-        "object" | "nested" => object(mapping, path, sub_fields)?,
-        "keyword" | "wildcard" | "constant_keyword" => {
-            Kind::Keyword { ignore_above_bytes: ignore_above(mapping), words }
-        }
+        "object" | "nested" => object(mapping, path, dynamic, sub_fields)?,
+        "keyword" | "wildcard" | "constant_keyword" => Kind::Keyword { ignore_above: ignore_above(mapping), words },
         "text" | "match_only_text" => Kind::Text { exact },
         "long" | "integer" | "short" | "byte" | "unsigned_long" => Kind::Long,
         "double" | "float" | "half_float" | "scaled_float" => Kind::Double,

@@ -146,19 +146,31 @@ impl Context {
         Ok(fields::column(field, path))
     }
 
-    fn faces(&self, path: &str) -> Faces {
+    /// The path of a field, and how a query on the field sees its values. A text and its `keyword` sub-field lie under one path.
+    fn field<'f>(&'f self, field: &'f str) -> (&'f str, Faces) {
+        let path = self.templates.resolve(field);
+        (path, self.faces(path, self.templates.sub_field_words(field)))
+    }
+
+    fn faces(&self, path: &str, sub_field_words: Option<bool>) -> Faces {
         let mut faces = Faces { certain: !self.free && !self.roots.is_empty(), ..Faces::default() };
         for root in &self.roots {
             match root.find(path).map(|node| (node, &node.kind)) {
-                Some((_, Kind::Keyword { words, .. })) => (faces.keyword, faces.words) = (true, faces.words | words),
-                Some((_, Kind::Text { exact })) => (faces.words, faces.keyword) = (true, faces.keyword | exact),
+                Some((_, Kind::Keyword { words, .. })) => match sub_field_words {
+                    Some(true) => faces.words |= words,
+                    _ => faces.keyword = true,
+                },
+                Some((_, Kind::Text { exact })) => match sub_field_words {
+                    Some(false) => faces.keyword |= exact,
+                    _ => faces.words = true,
+                },
                 Some((_, Kind::Long | Kind::Double)) => faces.number = true,
                 Some((_, Kind::Boolean)) => faces.boolean = true,
                 Some((_, Kind::Date)) => faces.date = true,
                 Some((_, Kind::Ip)) => faces.ip = true,
                 Some((_, Kind::Flat)) => faces.flat = true,
                 Some((_, Kind::Stored)) => {}
-                Some((_, Kind::Object(_))) | None => faces.certain = false,
+                Some((_, Kind::Object(_))) | None => faces.certain &= !root.dynamic,
             }
         }
         if faces.certain {
@@ -305,8 +317,7 @@ impl Compiler<'_> {
             return self.ids(values.iter(), &at);
         }
         // As in OpenSearch, each hit scores 1, however many of the values it has.
-        let path_of = self.context.templates.resolve(field);
-        let faces = self.context.faces(path_of);
+        let (path_of, faces) = self.context.field(field);
         let texts_only = values.iter().all(Value::is_string)
             && faces.certain
             && !faces.number
@@ -349,7 +360,7 @@ impl Compiler<'_> {
 
     /// Documents with exactly this value.
     fn exact(&self, field: &str, value: &Value, at: &str) -> Compiled {
-        let Context { fields, templates, now_ms, .. } = self.context;
+        let Context { fields, now_ms, .. } = self.context;
         if field == fields::ID {
             return self.ids([value].into_iter(), at);
         }
@@ -357,8 +368,7 @@ impl Compiler<'_> {
         if field == fields::INDEX {
             return Ok(Box::new(TermQuery::new(Term::from_field_text(fields.index, &text), IndexRecordOption::Basic)));
         }
-        let path = templates.resolve(field);
-        let faces = self.context.faces(path);
+        let (path, faces) = self.context.field(field);
         let mut parts: Vec<Box<dyn Query>> = Vec::new();
         let mut term = |on: bool, side: Field, text: &str| {
             if on {
@@ -390,7 +400,7 @@ impl Compiler<'_> {
     }
 
     fn range(&self, field: &str, bounds: &Map<String, Value>, at: &str) -> Compiled {
-        let Context { fields, templates, now_ms, .. } = self.context;
+        let Context { fields, now_ms, .. } = self.context;
         let (mut low, mut high): (Bound<&Value>, Bound<&Value>) = (Bound::Unbounded, Bound::Unbounded);
         for (name, value) in bounds {
             let side = match name.as_str() {
@@ -416,8 +426,7 @@ impl Compiler<'_> {
             let term = |bound: Bound<String>| bound.map(|text| Term::from_field_text(fields.index, &text));
             return Ok(Box::new(FastFieldRangeQuery::new(term(low_text), term(high_text))));
         }
-        let path = templates.resolve(field);
-        let faces = self.context.faces(path);
+        let (path, faces) = self.context.field(field);
         let mut parts: Vec<Box<dyn Query>> = Vec::new();
         if faces.number
             && let (Some(low), Some(high)) = (convert(&low_text, Number::read), convert(&high_text, Number::read))
@@ -448,7 +457,7 @@ impl Compiler<'_> {
             let term = |bound: Bound<String>| bound.map(|text| text_term(fields.keyword, path, &text));
             parts.push(Box::new(FastFieldRangeQuery::new(term(low_text), term(high_text))));
         }
-        if parts.is_empty() && faces.certain {
+        if parts.is_empty() && faces.certain && (faces.number || faces.date) {
             return malformed(at, "a bound is not a value of this field");
         }
         Ok(any_of(parts))
@@ -493,12 +502,11 @@ impl Compiler<'_> {
     }
 
     fn pattern_on(&self, field: &str, pattern: Pattern) -> Box<dyn Query> {
-        let Context { fields, templates, .. } = self.context;
+        let fields = self.context.fields;
         if field == fields::INDEX {
             return Box::new(PatternQuery { field: fields.index, head: Vec::new(), pattern });
         }
-        let path = templates.resolve(field);
-        let faces = self.context.faces(path);
+        let (path, faces) = self.context.field(field);
         let sides = [(faces.keyword || faces.ip, fields.keyword), (faces.flat, fields.flat)];
         let mut parts: Vec<Box<dyn Query>> = Vec::new();
         for (_, side) in sides.into_iter().filter(|(on, _)| *on) {
@@ -525,8 +533,7 @@ impl Compiler<'_> {
     /// Documents with these words in a text field, or with the whole text as the value of another.
     fn words(&self, field: &str, text: &str, operator: Operator) -> Compiled {
         let mut parts = Vec::new();
-        let path = self.context.templates.resolve(field);
-        let faces = self.context.faces(path);
+        let (path, faces) = self.context.field(field);
         if faces.words {
             parts.push(self.words_in(path, text, operator));
         }
@@ -539,8 +546,16 @@ impl Compiler<'_> {
 
     fn words_in(&self, path: &str, text: &str, operator: Operator) -> Box<dyn Query> {
         let field = self.context.fields.text;
-        let parts: Vec<Box<dyn Query>> =
-            pieces(text).into_iter().map(|(_, piece)| piece_query(field, path, piece)).collect();
+        let mut parts: Vec<Box<dyn Query>> = Vec::new();
+        for (_, piece) in pieces(text) {
+            match piece {
+                // As OpenSearch takes the terms of one word: each is a clause. Who wants them in a row asks for a phrase.
+                Piece::Run(pairs) => {
+                    parts.extend(pairs.into_iter().map(|pair| piece_query(field, path, Piece::Term(pair))))
+                }
+                piece => parts.push(piece_query(field, path, piece)),
+            }
+        }
         match operator {
             Operator::Or => any_of(parts),
             Operator::And => all_of(parts),
@@ -548,8 +563,7 @@ impl Compiler<'_> {
     }
 
     fn phrase(&self, field: &str, text: &str, slop: u32) -> Compiled {
-        let path = self.context.templates.resolve(field);
-        let faces = self.context.faces(path);
+        let (path, faces) = self.context.field(field);
         let mut parts = Vec::new();
         if faces.words {
             parts.push(self.phrase_in(path, text, slop));
@@ -645,7 +659,7 @@ impl Compiler<'_> {
             Err(why) => return malformed(&format!("{path}.query"), why),
         };
         let fields = self.fields_of(body, path)?;
-        let query = self.ast(&ast, fields.as_deref(), &format!("{path}.query"))?;
+        let query = self.ast(&ast, fields.as_deref(), operator, &format!("{path}.query"))?;
         self.boosted(query, body, path)
     }
 
@@ -689,9 +703,9 @@ impl Compiler<'_> {
         self.context.columns().or_else(|error| malformed(path, format!("the fields cannot be listed: {error}")))
     }
 
-    fn ast(&self, ast: &Ast, fields: Option<&[(String, f32)]>, path: &str) -> Compiled {
+    fn ast(&self, ast: &Ast, fields: Option<&[(String, f32)]>, operator: Operator, path: &str) -> Compiled {
         self.count(1, path)?;
-        let inner = |ast: &Ast| self.ast(ast, fields, path);
+        let inner = |ast: &Ast| self.ast(ast, fields, operator, path);
         match ast {
             Ast::All => Ok(Box::new(AllQuery)),
             Ast::Boost(ast, boost) => Ok(boost_by(inner(ast)?, *boost)),
@@ -718,9 +732,9 @@ impl Compiler<'_> {
                 self.range(field, &bounds, path)
             }
             Ast::Word { field: Some(field), text } => {
-                let certain = self.context.faces(self.context.templates.resolve(field));
-                if certain.words {
-                    self.words(field, text, Operator::And)
+                let (_, faces) = self.context.field(field);
+                if faces.words {
+                    self.words(field, text, operator)
                 } else {
                     self.exact(field, &Value::String(text.clone()), path)
                 }
@@ -744,17 +758,17 @@ impl Compiler<'_> {
                             other => other,
                         };
                         // A word that is no value of one field may be one of another.
-                        parts.extend(self.ast(&ast, None, path).ok().map(|query| boost_by(query, *boost)));
+                        parts.extend(self.ast(&ast, None, operator, path).ok().map(|query| boost_by(query, *boost)));
                     }
                     return Ok(any_of(parts));
                 }
-                self.anywhere(ast, path)
+                self.anywhere(ast, operator, path)
             }
         }
     }
 
     /// A clause without a field: text fields by words, every other field by its whole value.
-    fn anywhere(&self, ast: &Ast, path: &str) -> Compiled {
+    fn anywhere(&self, ast: &Ast, operator: Operator, path: &str) -> Compiled {
         let Context { fields, templates, .. } = self.context;
         let columns = self.columns(path)?;
         let texts = templates.text_paths();
@@ -767,7 +781,7 @@ impl Compiler<'_> {
         };
         match ast {
             Ast::Word { text, .. } => {
-                parts.extend(texts.iter().map(|path| self.words_in(path, text, Operator::And)));
+                parts.extend(texts.iter().map(|path| self.words_in(path, text, operator)));
                 exact(text, &mut parts);
                 if let Some(number) = Number::read(text) {
                     for (path, _) in columns.number.iter().filter(|(_, kinds)| kinds.number) {
