@@ -70,7 +70,8 @@ impl Query<'_> {
     pub fn to_json(&self) -> Value {
         let must = match self.text.trim() {
             "" | "*" => json!({"match_all": {}}),
-            text => json!({"query_string": {"query": text}}),
+            // The pairs of characters by which a Korean word is found are words too: each of them has to be there.
+            text => json!({"query_string": {"query": text, "default_operator": "and"}}),
         };
         json!({"bool": {"must": [must], "filter": self.filters}})
     }

@@ -111,12 +111,17 @@ struct Tail {
     floor: Option<Timestamp>,
 }
 
+/// By receive time, and then by what tells events apart. The document's own id would do, but OpenSearch may be set not to sort by it.
+fn order(direction: &str) -> Value {
+    ["receivedtime", "id", "source", "time", "type"].iter().map(|field| json!({*field: {"order": direction}})).collect()
+}
+
 impl Tail {
     /// The question for the events to begin with, newest first. One at least, to know where "now" is by the server's clock.
     fn first(&self, query: &str, last: usize) -> Value {
         json!({
             "size": last.max(1), "query": Query { text: query, filters: Vec::new() }.to_json(),
-            "sort": [{"receivedtime": {"order": "desc"}}, {"_id": {"order": "desc"}}]})
+            "sort": order("desc")})
     }
 
     /// Takes the answer to the first question: what to show, oldest first.
@@ -142,7 +147,7 @@ impl Tail {
         }
         let mut body = json!({
             "size": PAGE, "query": Query { text: query, filters }.to_json(),
-            "sort": [{"receivedtime": {"order": "asc"}}, {"_id": {"order": "asc"}}]});
+            "sort": order("asc")});
         if let Some(after) = &self.after {
             body["search_after"] = after.clone();
         }
@@ -201,6 +206,14 @@ mod tests {
         let next = tail.next("*");
         assert_eq!(next["query"]["bool"]["filter"][1]["range"]["receivedtime"]["gt"], "2024-01-01T00:00:03.000000Z");
         assert!(next.get("search_after").is_none());
+        let fields = |question: &Value| -> Vec<String> {
+            question["sort"].as_array().unwrap().iter().flat_map(|s| s.as_object().unwrap().keys().cloned()).collect()
+        };
+        assert_eq!(
+            fields(&next),
+            ["receivedtime", "id", "source", "time", "type"],
+            "what search can sort by on any cluster"
+        );
         let mut tail = Tail::default();
         assert!(tail.begin(hits(&[("c", "03")]), 0).is_empty());
         assert_eq!(tail.first("*", 0)["size"], 1);
