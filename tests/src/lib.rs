@@ -1,6 +1,8 @@
 //! What the end-to-end tests share: the real `sluice` binary, started on a folder and a port of its own, and other programs that look at
 //! what it stored.
 
+pub mod opensearch;
+
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -40,7 +40,7 @@ fn allowed(package: &str) -> Option<&'static [&'static str]> {
         "sluice-domain" | "sluice-ports" | "sluice-template" => &[],
         "sluice-stages" => &["sluice-domain", "sluice-ports"],
         "sluice-columnar" => &["sluice-domain"],
-        "sluice-adapters-embedded" | "sluice-testkit" => &["sluice-ports"],
+        "sluice-adapters-embedded" | "sluice-adapters-opensearch" | "sluice-testkit" => &["sluice-ports"],
         "sluice-entry" => &["sluice-domain", "sluice-ports", "sluice-stages"],
         "sluice-wiring" => &[
             "sluice-adapters-embedded",
