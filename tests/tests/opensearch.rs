@@ -178,6 +178,16 @@ async fn both_engines_give_the_same_answers() {
         }
         compare(&question.name, "", &left, &right, question.tolerance, &mut differences);
     }
+    // Data without a schema is a flat object, by whose leaves OpenSearch cannot count: that is said rather than answered wrongly.
+    for aggregation in ["terms", "avg"] {
+        for field in ["data.route", "data.status"] {
+            let body = json!({"size": 0, "aggs": {"by": {aggregation: {"field": field}}}});
+            match engines[1].search("sluice-*", &body).await {
+                Err(e) => assert!(e.kind == ErrorKind::Invalid && e.detail.contains("another type"), "{e}"),
+                Ok(found) => differences.push(format!("{aggregation} of {field}: {}", found["aggregations"])),
+            }
+        }
+    }
     assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
 }
 
@@ -196,7 +206,21 @@ fn comparable(answer: &Value, is_sorted: bool) -> Value {
     if !is_sorted {
         hits.sort_by_key(|hit| (hit["_index"].to_string(), hit["_id"].to_string()));
     }
-    json!({"total": answer["hits"]["total"], "hits": hits, "aggregations": answer["aggregations"]})
+    let mut aggregations = answer["aggregations"].clone();
+    drop_error_bounds(&mut aggregations);
+    json!({"total": answer["hits"]["total"], "hits": hits, "aggregations": aggregations})
+}
+
+/// How wrong a count may be depends on how many shards there are.
+fn drop_error_bounds(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.remove("doc_count_error_upper_bound");
+            members.values_mut().for_each(drop_error_bounds);
+        }
+        Value::Array(values) => values.iter_mut().for_each(drop_error_bounds),
+        _ => {}
+    }
 }
 
 /// Notes where two values differ. Numbers are equal by value, whatever they are written as.

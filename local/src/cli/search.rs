@@ -40,15 +40,26 @@ pub struct Search {
     json: bool,
 }
 
+/// All indices but that of events without a schema, by whose data no engine counts.
+const INDICES_WITH_SCHEMA: &str = "sluice-*,-sluice-event-*";
+
 impl Search {
+    /// The indices to look in: where fields of an event's data are counted, those that may have them.
+    fn indices(&self) -> &str {
+        match &self.by {
+            Some(field) if field.starts_with("data.") && self.index == ALL_INDICES => INDICES_WITH_SCHEMA,
+            _ => &self.index,
+        }
+    }
+
     /// Asks and shows.
     pub async fn run(self, client: &Client, out: &mut Out) -> Result<(), Failure> {
         let body = self.body(Timestamp::from_system(SystemTime::now()));
         if self.json {
-            let reply: Box<RawValue> = client.post("/v1/search", &[("index", &self.index)], &body).await?;
+            let reply: Box<RawValue> = client.post("/v1/search", &[("index", self.indices())], &body).await?;
             return out.line(reply.get());
         }
-        let found: Found = client.post("/v1/search", &[("index", &self.index)], &body).await?;
+        let found: Found = client.post("/v1/search", &[("index", self.indices())], &body).await?;
         let total = format!(
             "{}{} found",
             if found.hits.total.relation == "gte" { "at least " } else { "" },
@@ -130,5 +141,15 @@ mod tests {
         let search = Search { index: "a b*&c".into(), ..search() };
         search.run(&fake.client(), &mut Out::captured().0).await.unwrap();
         assert_eq!(fake.got()[0].path, "/v1/search?index=a+b*%26c");
+    }
+
+    #[test]
+    fn data_is_counted_where_it_has_a_schema() {
+        let by = |field: &str, index: &str| {
+            Search { by: Some(field.into()), index: index.into(), ..search() }.indices().to_owned()
+        };
+        assert_eq!(by("data.status", ALL_INDICES), "sluice-*,-sluice-event-*");
+        assert_eq!(by("data.status", "sluice-http_access-*"), "sluice-http_access-*");
+        assert_eq!(by("type", ALL_INDICES), ALL_INDICES);
     }
 }

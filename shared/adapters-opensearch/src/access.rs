@@ -7,6 +7,7 @@ use sluice_ports::PortError;
 
 /// Who asks. It has no `Debug`: it holds secrets.
 #[derive(Clone)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it in a program")]
 pub enum Access {
     /// Nobody in particular, for a cluster without the security plugin.
     Open,

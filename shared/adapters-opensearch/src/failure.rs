@@ -67,12 +67,22 @@ fn chain(error: &opensearch::Error) -> String {
     parts.join(": ")
 }
 
+/// A field that is aggregated has types that do not go together.
+pub(crate) fn mixed_types() -> PortError {
+    let detail = "a field that is counted by has another type in some of the indices: name indices in which it is the same, \
+                  for example those of one table";
+    PortError::new(ErrorKind::Invalid, SEARCH, detail)
+}
+
 /// An answer that is no success as an error.
 pub(crate) fn check(operation: &'static str, answer: &Answer) -> Result<(), PortError> {
     if (200..300).contains(&answer.status) {
         return Ok(());
     }
     let fault = Fault::read(&answer.body);
+    if fault.is_of_mixed_types() {
+        return Err(mixed_types());
+    }
     let kind = match (answer.status, fault.name.as_str()) {
         // It says 503, and the same search never succeeds.
         (_, "too_many_buckets_exception") => ErrorKind::Invalid,
@@ -156,6 +166,14 @@ impl Fault {
         Self { name: text(&first["type"]), reasons: kept }
     }
 
+    /// It comes with 400 or 500; either way the same search never succeeds.
+    fn is_of_mixed_types(&self) -> bool {
+        self.reasons.iter().any(|reason| {
+            reason.contains("existed as two different types in two different indices")
+                || reason.contains("of type [flat_object] is not supported for aggregation")
+        })
+    }
+
     fn text(&self) -> String {
         let text = match (self.name.as_str(), self.reasons.join(": ")) {
             ("", reasons) if reasons.is_empty() => "the search cluster gave no reason".to_owned(),
@@ -214,6 +232,21 @@ mod tests {
         assert_eq!(answer(403, json!({"Message": "no permission"})).detail, "no permission (status 403)");
         assert_eq!(answer(502, Value::Null).detail, "the search cluster gave no reason (status 502)");
         assert!(answer(400, json!({"error": "x".repeat(5_000)})).detail.len() < 600);
+    }
+
+    #[test]
+    fn fields_of_different_types_are_said_to_be_that() {
+        let reason = "Field [data.bytes] of type [flat_object] is not supported for aggregation [sum]";
+        let error = answer(400, json!({"error": {"type": "illegal_argument_exception", "reason": reason}}));
+        assert_eq!((error.kind, error.detail), (ErrorKind::Invalid, mixed_types().detail));
+        let reason = "Merging/Reducing the aggregations failed when computing the aggregation [by] because the field you gave in the \
+                      aggregation query existed as two different types in two different indices";
+        let error = answer(
+            500,
+            json!({"error": {"root_cause": [], "type": "search_phase_execution_exception", "reason": "",
+            "caused_by": {"type": "aggregation_execution_exception", "reason": reason}}}),
+        );
+        assert_eq!((error.kind, error.detail), (ErrorKind::Invalid, mixed_types().detail));
     }
 
     #[test]

@@ -74,13 +74,13 @@ impl OpenSearch {
         Ok(Self { cluster: Cluster::new(place, access, settings)?, settings })
     }
 
-    async fn define_one(&self, template: &IndexTemplate) -> Result<(), PortError> {
+    async fn define_one(&self, template: IndexTemplate) -> Result<(), PortError> {
         let name = template::path_of(&template.name)?;
-        let body = Bytes::from(template::body(template).to_string());
+        let body = Bytes::from(template::body(&template).to_string());
         let call = Call { method: Method::Put, path: &name, query: &[], body, operation: DEFINE };
         let answer = self.cluster.send(call).await?;
         failure::check(DEFINE, &answer).map_err(|mut e| {
-            e.detail = format!("template `{}`: {}", template.name, e.detail);
+            e.detail.insert_str(0, &format!("template `{}`: ", template.name));
             e
         })
     }
@@ -103,8 +103,8 @@ impl OpenSearch {
 #[async_trait]
 impl Search for OpenSearch {
     async fn define(&self, templates: Vec<IndexTemplate>) -> Result<(), PortError> {
-        let puts: Vec<_> = templates.iter().map(|template| self.define_one(template)).collect();
-        stream::iter(puts).buffer_unordered(DEFINING).try_collect().await
+        let puts = stream::iter(templates.into_iter().map(|template| self.define_one(template)));
+        puts.buffer_unordered(DEFINING).try_collect().await
     }
 
     async fn create(&self, documents: Vec<Document>) -> Result<Vec<DocumentOutcome>, PortError> {
@@ -164,6 +164,9 @@ impl Search for OpenSearch {
         if found["timed_out"] == true {
             return Err(PortError::new(ErrorKind::Timeout, SEARCH, format!("the search took longer than {timeout}")));
         }
+        if found.get("aggregations").is_some_and(has_nameless_keys) {
+            return Err(failure::mixed_types());
+        }
         Ok(found)
     }
 }
@@ -178,6 +181,19 @@ fn counted(body: &Value) -> Cow<'_, Value> {
             Cow::Owned(Value::Object(members))
         }
         body => Cow::Borrowed(body),
+    }
+}
+
+/// Whether buckets have the names of Java objects for keys. OpenSearch answers so, to every bucket of it, where a `terms` aggregation meets a
+/// field that one of the indices has within a `flat_object`.
+fn has_nameless_keys(aggregations: &Value) -> bool {
+    match aggregations {
+        Value::Object(members) => members.iter().any(|(name, value)| match value.as_str() {
+            Some(key) => name == "key" && key.starts_with("java.lang.Object@"),
+            None => has_nameless_keys(value),
+        }),
+        Value::Array(values) => values.iter().any(has_nameless_keys),
+        _ => false,
     }
 }
 

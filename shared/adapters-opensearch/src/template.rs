@@ -1,7 +1,7 @@
 //! Index templates as OpenSearch takes them, so that it finds what the embedded engine finds.
 
 use crate::failure::{DEFINE, invalid};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sluice_ports::{IndexTemplate, PortError};
 
 /// Above the templates that come with a distribution or that a user would make for `*`.
@@ -44,19 +44,15 @@ fn complete(mapping: &mut Value) {
             fields.values_mut().for_each(complete);
         }
     }
-    let defaults = match mapping_type(mapping) {
-        "keyword" => vec![("ignore_above", json!(IGNORE_ABOVE))],
-        "date" => vec![("format", json!(DATE_FORMAT))],
-        "text" => vec![("analyzer", json!("sluice_index")), ("search_analyzer", json!("sluice_search"))],
-        _ => vec![],
+    let defaults = match mapping.get("type").and_then(Value::as_str) {
+        Some("keyword") => vec![("ignore_above", json!(IGNORE_ABOVE))],
+        Some("date") => vec![("format", json!(DATE_FORMAT))],
+        Some("text") => vec![("analyzer", json!("sluice_index")), ("search_analyzer", json!("sluice_search"))],
+        _ => Vec::new(),
     };
     for (name, value) in defaults {
         mapping.entry(name).or_insert(value);
     }
-}
-
-fn mapping_type(mapping: &Map<String, Value>) -> &str {
-    mapping.get("type").and_then(Value::as_str).unwrap_or_default()
 }
 
 /// How text becomes terms: words of letters, digits and `_` in lower case; runs of [`SCRIPTS`] as overlapping pairs, so that Korean is

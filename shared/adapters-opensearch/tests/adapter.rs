@@ -284,7 +284,6 @@ mod aws {
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .region(Region::new("ap-northeast-2"))
             .endpoint_url(endpoint)
-            .behavior_version(aws_types::sdk_config::BehaviorVersion::v2026_01_12())
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .build()
     }
@@ -330,7 +329,9 @@ mod aws {
             }
         })
         .await;
-        let client = aws_sdk_opensearch::Client::new(&config(&fake.url));
+        let client = aws_sdk_opensearch::config::Builder::from(&config(&fake.url));
+        let version = aws_sdk_opensearch::config::BehaviorVersion::v2026_01_12();
+        let client = aws_sdk_opensearch::Client::from_conf(client.behavior_version(version).build());
         let place = Place::Domain { name: "events".into(), client };
         let access = Access::SigV4 { service: SignedService::Domain, config: config(&fake.url) };
         let search = OpenSearch::new(place, access, OpenSearchSettings::default()).unwrap();

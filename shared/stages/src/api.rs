@@ -175,7 +175,8 @@ impl Api {
     async fn search(&self, call: Call<'_>) -> Reply {
         self.allow_reading(call).await?;
         let pattern = call.request.query("index").unwrap_or("sluice-*");
-        if pattern.is_empty() || pattern.split(',').any(|p| !p.starts_with(INDEX_PREFIX)) {
+        if pattern.is_empty() || pattern.split(',').any(|p| !p.strip_prefix('-').unwrap_or(p).starts_with(INDEX_PREFIX))
+        {
             return Err(Response::error(
                 400,
                 "index",

@@ -123,6 +123,31 @@ async fn every_admin_call_is_recorded_once_with_what_it_was_asked() {
 }
 
 #[tokio::test]
+async fn a_search_names_and_leaves_out_the_product_s_indices_only() {
+    let world = World::new();
+    let (read, _) = world.key(KeySpec::read()).await;
+    for (index, status) in [
+        ("sluice-*", 200),
+        ("sluice-a-*,sluice-b-1", 200),
+        ("sluice-*,-sluice-event-*", 200),
+        ("", 400),
+        ("*", 400),
+        ("sluice-a,other", 400),
+        ("sluice-*,-other-*", 400),
+        ("--sluice-a", 400),
+    ] {
+        let request = Request {
+            method: "POST".into(),
+            path: "/v1/search".into(),
+            headers: BTreeMap::from([("authorization".to_owned(), format!("Bearer {read}"))]),
+            query: vec![("index".to_owned(), index.to_owned())],
+            ..Request::default()
+        };
+        assert_eq!(world.api.handle(&request, now()).await.status, status, "{index}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_recorded_is_not_done() {
     let world = World::new();
     let (admin, _) = world.key(KeySpec::admin()).await;

@@ -89,6 +89,8 @@ enum At<'a> {
     Dynamic(&'a str),
     /// Inside of a flat object: the object's path and the path of the leaf.
     Flat(&'a Path, &'a str),
+    /// A field that no template names, in an object that is not `dynamic`.
+    Unnamed,
 }
 
 struct Walk<'a> {
@@ -102,7 +104,7 @@ impl<'de> DeserializeSeed<'de> for Walk<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        if let At::Node(Node { kind: Kind::Stored, .. }) = self.at {
+        if let At::Unnamed | At::Node(Node { kind: Kind::Stored, .. }) = self.at {
             return deserializer.deserialize_ignored_any(serde::de::IgnoredAny).map(|_| ());
         }
         deserializer.deserialize_any(self)
@@ -148,6 +150,7 @@ impl Walk<'_> {
         match self.at {
             At::Node(node) => &node.path,
             At::Dynamic(path) | At::Flat(_, path) => path,
+            At::Unnamed => "",
         }
     }
 
@@ -177,6 +180,7 @@ impl Walk<'_> {
                 self.put_flat(object, path, scalar);
                 return Ok(());
             }
+            At::Unnamed => return Ok(()),
         };
         let path = || node.path.clone();
         match &node.kind {
@@ -288,7 +292,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        if let At::Node(Node { kind, path }) = self.at
+        if let At::Node(Node { kind, path, .. }) = self.at
             && !matches!(kind, Kind::Object(_) | Kind::Flat)
         {
             let why = format!("failed to parse field `{path}`: it does not take an object");
@@ -307,7 +311,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
                 name.push_str(&key);
             };
             let child = match at {
-                At::Node(Node { kind: Kind::Flat, path }) => {
+                At::Node(Node { kind: Kind::Flat, path, .. }) => {
                     join(path, &mut name);
                     At::Flat(path, &name)
                 }
@@ -321,11 +325,13 @@ impl<'de> Visitor<'de> for Walk<'_> {
                         *rejection = Some(format!("failed to parse field `{}`: it does not take an object", node.path));
                         return Err(A::Error::custom("rejected"));
                     }
+                    None if !parent.dynamic => At::Unnamed,
                     None => {
                         join(&parent.path, &mut name);
                         At::Dynamic(&name)
                     }
                 },
+                At::Unnamed => At::Unnamed,
                 At::Dynamic(parent) => {
                     join(parent, &mut name);
                     At::Dynamic(&name)

@@ -23,6 +23,8 @@ pub(super) struct Node {
     pub path: Path,
     /// What its values are.
     pub kind: Kind,
+    /// Whether fields below it that the mapping does not name are found too: the template's `dynamic`.
+    pub dynamic: bool,
 }
 
 /// What the values of a field are.
@@ -201,10 +203,11 @@ impl Templates {
         let mut roots = Vec::new();
         let mut sub_fields = HashMap::new();
         for template in by_name.values() {
-            let kind = object(&template.mappings, "", &mut sub_fields).map_err(|why| {
+            let dynamic = is_dynamic(&template.mappings);
+            let kind = object(&template.mappings, "", dynamic, &mut sub_fields).map_err(|why| {
                 PortError::new(ErrorKind::Invalid, DEFINE, format!("template `{}`: {why}", template.name))
             })?;
-            roots.push((template.pattern.clone(), Arc::new(Node { path: Path::from(""), kind })));
+            roots.push((template.pattern.clone(), Arc::new(Node { path: Path::from(""), kind, dynamic })));
         }
         roots.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.len()));
         Ok(Self { by_name, roots, sub_fields })
@@ -220,7 +223,21 @@ pub(super) fn fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-fn object(mapping: &Value, path: &str, sub_fields: &mut HashMap<String, SubField>) -> Result<Kind, String> {
+/// Whether a template says that fields which it does not name are found.
+fn is_dynamic(mappings: &Value) -> bool {
+    match mappings.get("dynamic") {
+        None => true,
+        Some(Value::String(text)) => text != "false",
+        Some(dynamic) => *dynamic != Value::Bool(false),
+    }
+}
+
+fn object(
+    mapping: &Value,
+    path: &str,
+    dynamic: bool,
+    sub_fields: &mut HashMap<String, SubField>,
+) -> Result<Kind, String> {
     let mut children = HashMap::new();
     let properties = match mapping.get("properties") {
         None => return Ok(Kind::Object(children)),
@@ -233,13 +250,18 @@ fn object(mapping: &Value, path: &str, sub_fields: &mut HashMap<String, SubField
             return Err(format!("a field of `{path}` has no name"));
         }
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        let kind = field(mapping, &path, sub_fields)?;
-        children.insert(name.clone(), Node { path: Path::from(path), kind });
+        let kind = field(mapping, &path, dynamic, sub_fields)?;
+        children.insert(name.clone(), Node { path: Path::from(path), kind, dynamic });
     }
     Ok(Kind::Object(children))
 }
 
-fn field(mapping: &Value, path: &str, sub_fields: &mut HashMap<String, SubField>) -> Result<Kind, String> {
+fn field(
+    mapping: &Value,
+    path: &str,
+    dynamic: bool,
+    sub_fields: &mut HashMap<String, SubField>,
+) -> Result<Kind, String> {
     if mapping.get("enabled") == Some(&Value::Bool(false)) {
         return Ok(Kind::Stored);
     }
@@ -270,7 +292,7 @@ fn field(mapping: &Value, path: &str, sub_fields: &mut HashMap<String, SubField>
         }
     }
     Ok(match name {
-        "object" | "nested" => object(mapping, path, sub_fields)?,
+        "object" | "nested" => object(mapping, path, dynamic, sub_fields)?,
         "keyword" | "wildcard" | "constant_keyword" => Kind::Keyword { ignore_above: ignore_above(mapping), words },
         "text" | "match_only_text" => Kind::Text { exact },
         "long" | "integer" | "short" | "byte" | "unsigned_long" => Kind::Long,

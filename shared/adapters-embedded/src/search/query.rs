@@ -170,7 +170,7 @@ impl Context {
                 Some((_, Kind::Ip)) => faces.ip = true,
                 Some((_, Kind::Flat)) => faces.flat = true,
                 Some((_, Kind::Stored)) => {}
-                Some((_, Kind::Object(_))) | None => faces.certain = false,
+                Some((_, Kind::Object(_))) | None => faces.certain &= !root.dynamic,
             }
         }
         if faces.certain {
@@ -457,7 +457,7 @@ impl Compiler<'_> {
             let term = |bound: Bound<String>| bound.map(|text| text_term(fields.keyword, path, &text));
             parts.push(Box::new(FastFieldRangeQuery::new(term(low_text), term(high_text))));
         }
-        if parts.is_empty() && faces.certain {
+        if parts.is_empty() && faces.certain && (faces.number || faces.date) {
             return malformed(at, "a bound is not a value of this field");
         }
         Ok(any_of(parts))

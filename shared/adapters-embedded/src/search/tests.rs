@@ -224,7 +224,9 @@ async fn queries_find_what_they_should() {
         (json!({"match": {"title": {"query": "quick brown", "operator": "and"}}}), "be"),
         (json!({"match": {"title": "삼성"}}), "a"),
         (json!({"match": {"title": "전자"}}), "ad"),
-        (json!({"match": {"title.bigram": "성전자"}}), "a"),
+        (json!({"match": {"title.bigram": "성전자"}}), "ad"),
+        (json!({"match": {"title": {"query": "성전자", "operator": "and"}}}), "a"),
+        (json!({"match_phrase": {"title": "성전자"}}), "a"),
         (json!({"match": {"title": "자"}}), "ad"),
         (json!({"match": {"title": "하"}}), "d"),
         (json!({"match": {"status": "404"}}), "bc"),
@@ -250,6 +252,65 @@ async fn queries_find_what_they_should() {
     ] {
         assert_eq!(engine.ids(query.clone()).await, expected, "{query}");
     }
+}
+
+#[tokio::test]
+async fn a_text_is_searched_by_words_and_its_keyword_by_the_whole_value() {
+    let engine = Engine::empty();
+    engine.search.define(vec![access_template()]).await.unwrap();
+    let long = "가".repeat(8_191);
+    engine
+        .add(vec![
+            document("s-access-1", "a", json!({"title": "Quick Dog", "type": long})),
+            document("s-access-1", "b", json!({"title": format!("{long}가"), "type": format!("{long}가")})),
+        ])
+        .await;
+    for (query, expected) in [
+        (json!({"term": {"title": "Quick Dog"}}), ""),
+        (json!({"term": {"title": "quick"}}), "a"),
+        (json!({"term": {"title.keyword": "Quick Dog"}}), "a"),
+        (json!({"term": {"title.keyword": "quick"}}), ""),
+        (json!({"terms": {"title.keyword": ["Quick Dog", "quick"]}}), "a"),
+        (json!({"prefix": {"title.keyword": "Quick D"}}), "a"),
+        (json!({"prefix": {"title": "Quick D"}}), ""),
+        (json!({"match": {"title.keyword": "quick dog"}}), ""),
+        (json!({"match": {"title.bigram": "quick"}}), "a"),
+        // 8,191 characters of three bytes each are not too many, one more is.
+        (json!({"exists": {"field": "type"}}), "a"),
+        (json!({"match": {"title": "가"}}), "b"),
+    ] {
+        assert_eq!(engine.ids(query.clone()).await, expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_mapping_that_is_not_dynamic_does_not_name_is_kept_and_not_found() {
+    let engine = Engine::empty();
+    let template = |name: &str, mappings| IndexTemplate { name: name.into(), pattern: format!("{name}-*"), mappings };
+    let text = json!({"type": "text", "fields": {"k": {"type": "keyword"}}});
+    let named = json!({"a": {"properties": {"b": {"type": "long"}}}, "t": text});
+    let one = template("one", json!({"dynamic": false, "properties": named}));
+    let two = template("two", json!({"dynamic": "false", "properties": {"c": {"type": "keyword"}}}));
+    engine.search.define(vec![one, two]).await.unwrap();
+    let source = json!({"a": {"b": 1, "x": {"y": [1, {"z": 2}]}}, "x": "word", "t": "Some Text"});
+    engine
+        .add(vec![document("one-1", "a", source.clone()), document("two-1", "b", json!({"c": "word", "a": {"b": 1}}))])
+        .await;
+    for (query, expected) in [
+        (json!({"term": {"a.b": 1}}), "a"),
+        (json!({"term": {"x": "word"}}), ""),
+        (json!({"exists": {"field": "x"}}), ""),
+        (json!({"range": {"a.x.y": {"gte": 0}}}), ""),
+        (json!({"term": {"a.x.y.z": 2}}), ""),
+        (json!({"query_string": {"query": "word"}}), "b"),
+        // The other index has no such field, which does not make its values keywords.
+        (json!({"term": {"t": "Some Text"}}), ""),
+        (json!({"term": {"t.k": "Some Text"}}), "a"),
+    ] {
+        assert_eq!(engine.ids(query.clone()).await, expected, "{query}");
+    }
+    let found = engine.search.search("one-*", &json!({})).await.unwrap();
+    assert_eq!(found["hits"]["hits"][0]["_source"], source);
 }
 
 #[tokio::test]
@@ -292,6 +353,10 @@ async fn query_strings_find_what_they_should() {
     assert_eq!(engine.ids(query).await, "");
     let query = json!({"query_string": {"query": "quick brown", "default_operator": "AND", "fields": ["t*"]}});
     assert_eq!(engine.ids(query).await, "be");
+    let query = json!({"query_string": {"query": "title:성전자"}});
+    assert_eq!(engine.ids(query).await, "ad");
+    let query = json!({"query_string": {"query": "title:성전자", "default_operator": "and"}});
+    assert_eq!(engine.ids(query).await, "a");
     let query = json!({"simple_query_string": {"query": "quick + -fox", "fields": ["title"]}});
     assert_eq!(engine.ids(query).await, "ce");
     let query = json!({"simple_query_string": {"query": "fox | \"quick dog\"", "fields": ["title"]}});
