@@ -4,6 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/need.sh cargo cc python3
 scripts/python.sh >/dev/null
-cargo build --locked --release -p sluice
-cargo run --locked --release -q -p sluice-bench -- "${SLUICE_BENCH_EVENTS:-1000000}"
+cargo build --locked --profile bench -p sluice -p sluice-bench
+cargo run --locked --profile bench -q -p sluice-bench -- "${SLUICE_BENCH_EVENTS:-1000000}"
 cargo bench --locked -p sluice-columnar -p sluice-stages --bench encode --bench ingest

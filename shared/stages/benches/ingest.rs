@@ -10,7 +10,7 @@ use sluice_domain::time::Timestamp;
 use sluice_ports::{Message, PortError, Topic};
 use sluice_stages::access::{KeySpec, Keys};
 use sluice_stages::http::Request;
-use sluice_stages::ingest::{Ingest, IngestPorts, IngestSettings};
+use sluice_stages::ingest::{ClientIp, Ingest, IngestPorts, IngestSettings};
 use sluice_testkit::memory::{MemoryQueue, MemoryTable};
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -42,7 +42,15 @@ fn ingest(c: &mut Criterion) {
     let keys = Arc::new(Keys::new(Arc::new(MemoryTable::new())));
     let (secret, _) = runtime.block_on(keys.create(KeySpec::write(["*"]), None, now)).unwrap();
     let ports = IngestPorts { topic: Arc::new(Nowhere), quarantine: Arc::new(MemoryQueue::new()), keys };
-    let stage = Ingest::new(ports, Arc::new(Registry::load(SCHEMAS).unwrap()), IngestSettings::default());
+    let settings = IngestSettings {
+        zone: chrono_tz::Tz::UTC,
+        client_ip: ClientIp::Truncated,
+        max_body_bytes: 1 << 20,
+        max_decompressed_bytes: 1 << 20,
+        max_events_per_request: EVENTS,
+        quarantine_per_key_hour: 1,
+    };
+    let stage = Ingest::new(ports, Arc::new(Registry::load(SCHEMAS).unwrap()), settings);
     let body: String = (0..EVENTS as u64).map(|i| bench_event(i) + "\n").collect();
     let headers = [("authorization", format!("Bearer {secret}")), ("content-type", "application/x-ndjson".into())];
     let request = Request {
