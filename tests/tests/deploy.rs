@@ -10,12 +10,10 @@ use sluice_domain::event::Shared;
 use sluice_domain::message::{self, Entry};
 use sluice_domain::time::Timestamp;
 use sluice_tests::ministack::{Account, Ministack, REGION};
-use sluice_tests::opensearch::OpenSearchServer;
 use sluice_tests::{binary, eventually, send_raw, sluice_text, tool};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 const STACK: &str = "sluice-test";
@@ -29,7 +27,6 @@ fn root() -> PathBuf {
 /// The stack as it was deployed.
 struct Deployed {
     ministack: Ministack,
-    search: Option<Arc<OpenSearchServer>>,
     account: Account,
     /// Data folder for the command line; nothing is in it.
     folder: tempfile::TempDir,
@@ -48,7 +45,6 @@ impl Deployed {
         let Some(mut sam) = tool("sam")? else {
             return Ok(None);
         };
-        let search = OpenSearchServer::shared()?;
         // Requests of the HTTP API say nothing of an account, and so reach the emulator's first one.
         let mut account = ministack.account();
         account.access_key = "000000000000".to_owned();
@@ -72,14 +68,10 @@ impl Deployed {
                 "cannot strip `{verb}`: build it with `cargo build --workspace --bins`"
             );
         }
-        let where_search_is = match &search {
-            Some(server) => format!("Search=endpoint SearchSign=none SearchEndpoint={}", server.url()),
-            None => "Search=none".to_owned(),
-        };
         let output = sam
             .args(["deploy", "--config-env", "dev", "--template-file", "template.yaml", "--stack-name", STACK])
             .arg("--parameter-overrides")
-            .arg(format!("CreateMailIdentity=yes MailFrom=alerts@sluice.example {where_search_is}"))
+            .arg("Search=none CreateMailIdentity=yes MailFrom=alerts@sluice.example")
             .current_dir(&built)
             .envs(account.environment())
             .env("AWS_DEFAULT_REGION", REGION)
@@ -88,7 +80,6 @@ impl Deployed {
         anyhow::ensure!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
         let mut deployed = Self {
             ministack,
-            search,
             account,
             folder,
             resources: BTreeMap::new(),
@@ -243,15 +234,6 @@ fn events_take_the_whole_way_through_the_deployed_stack() {
     assert_eq!(reply["rows"][0][0].to_string().trim_matches('"'), expected["http_access"].to_string(), "{reply}");
     let (status, reply) = stack.request("GET", "/v1/status", b"").unwrap();
     assert_eq!((status, &reply["ledger"]["adds_up"]), (200, &json!(true)), "{reply:#}");
-
-    if let Some(server) = &stack.search {
-        let everything: u64 = rows.values().map(|(count, _)| count).sum();
-        let count = || Ok(send_raw(&server.url(), "GET", "/sluice-*/_count", &[], b"")?.json()["count"] == everything);
-        eventually("every row is a document", count).unwrap();
-        let query = json!({"size": 0, "track_total_hits": true, "query": {"term": {"type": "http.access"}}});
-        let (status, reply) = stack.request("POST", "/v1/search", query.to_string().as_bytes()).unwrap();
-        assert_eq!((status, &reply["hits"]["total"]["value"]), (200, &json!(expected["http_access"])), "{reply}");
-    }
 
     one_poisoned_message_fails_alone(&stack, expected["game_start"]);
 }
