@@ -1,7 +1,7 @@
 //! The real template in an emulated account: deployed by `sam deploy`, used through its HTTP API, looked at by other programs.
 //!
 //! The functions are those of this build, put where `sam build` would have put them. Not part of `make test` until it has been seen to pass
-//! as a whole: `cargo test -p sluice-tests --test deploy`.
+//! as a whole (`tests/Cargo.toml`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test reports by panic")]
 
