@@ -32,7 +32,7 @@ struct Nowhere;
 #[async_trait]
 impl Topic for Nowhere {
     async fn publish(&self, messages: Vec<Message>) -> Vec<Result<(), PortError>> {
-        messages.into_iter().map(|message| Ok(drop(black_box(message)))).collect()
+        messages.iter().map(black_box).map(|_| Ok(())).collect()
     }
 }
 
