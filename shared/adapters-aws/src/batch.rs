@@ -1,5 +1,7 @@
 //! Calls with several entries, each of which succeeds or fails by itself.
 
+use crate::dynamodb::DynamoTable;
+use crate::{Resource, tally};
 use futures::{Stream, StreamExt as _};
 use sluice_ports::{ErrorKind, Message, PortError};
 use std::collections::HashMap;
@@ -49,6 +51,35 @@ where
     results
 }
 
+/// Sends messages, each of which may have `bytes` and no call more, and counts what was sent. One result per message, in order.
+pub(crate) async fn publish<F, Fut>(
+    messages: &[Message],
+    bytes: usize,
+    operation: &'static str,
+    to: &Resource,
+    counters: &DynamoTable,
+    call: F,
+) -> Vec<Result<(), PortError>>
+where
+    F: Fn(Vec<usize>) -> Fut,
+    Fut: Future<Output = Result<Entries, PortError>>,
+{
+    let (mut pending, mut results) = (Vec::new(), Entries::new());
+    for (entry, message) in messages.iter().enumerate() {
+        let size = message_bytes(message);
+        if size <= bytes {
+            pending.push((entry, size));
+        } else {
+            let detail = format!("{to}: the message has {size} bytes; it takes {bytes}");
+            results.insert(entry, Err(PortError::new(ErrorKind::TooLarge, operation, detail)));
+        }
+    }
+    results.extend(send(pending, bytes, operation, call).await);
+    let results = in_order(results);
+    tally::count(counters, messages, &results).await;
+    results
+}
+
 /// The results by number.
 pub(crate) fn in_order(results: Entries) -> Vec<Result<(), PortError>> {
     let mut results: Vec<_> = results.into_iter().collect();
@@ -75,7 +106,7 @@ async fn take(
                 }
             }
             // The SDK has tried the call as a whole often enough.
-            Err(error) => results.extend(entries.into_iter().map(|entry| (entry, Err(same(&error))))),
+            Err(error) => results.extend(entries.into_iter().map(|entry| (entry, Err(error.again())))),
         }
     }
     pending
@@ -100,17 +131,8 @@ fn cut(entries: &[(usize, usize)], call_bytes: usize) -> Vec<Vec<usize>> {
     calls
 }
 
-/// The error of a call as the error of one of its entries.
-pub(crate) fn same(error: &PortError) -> PortError {
-    let copy = PortError::new(error.kind, error.operation, error.detail.clone());
-    match error.retry_after {
-        Some(after) => copy.with_retry_after(after),
-        None => copy,
-    }
-}
-
 /// Bytes of a message as the services count them: its body, and name, type and value of each attribute.
-pub(crate) fn message_bytes(message: &Message) -> usize {
+fn message_bytes(message: &Message) -> usize {
     let attribute = |(name, values): (&String, &Vec<String>)| name.len() + ARRAY.len() + attribute_text(values).len();
     message.body.len() + message.attributes.iter().map(attribute).sum::<usize>()
 }

@@ -1,9 +1,9 @@
 //! A topic of SNS.
 
-use crate::batch::{self, ARRAY, Entries, attribute_text, message_bytes};
+use crate::batch::{self, ARRAY, Entries, attribute_text};
 use crate::dynamodb::DynamoTable;
 use crate::failure::{failed, refused};
-use crate::{Connection, Resource, tally};
+use crate::{Connection, Resource};
 use async_trait::async_trait;
 use aws_sdk_sns::Client;
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
@@ -60,20 +60,7 @@ fn request(entry: usize, message: &Message) -> Result<PublishBatchRequestEntry, 
 #[async_trait]
 impl Topic for SnsTopic {
     async fn publish(&self, messages: Vec<Message>) -> Vec<Result<(), PortError>> {
-        let (mut pending, mut results) = (Vec::new(), Entries::new());
-        for (entry, message) in messages.iter().enumerate() {
-            let bytes = message_bytes(message);
-            if bytes <= BYTES {
-                pending.push((entry, bytes));
-            } else {
-                let detail = format!("{}: the message has {bytes} bytes; it takes {BYTES}", self.topic);
-                results.insert(entry, Err(PortError::new(ErrorKind::TooLarge, PUBLISH, detail)));
-            }
-        }
         let call = |entries| self.call(&messages, entries);
-        results.extend(batch::send(pending, BYTES, PUBLISH, call).await);
-        let results = batch::in_order(results);
-        tally::count(&self.counters, &messages, &results).await;
-        results
+        batch::publish(&messages, BYTES, PUBLISH, &self.topic, &self.counters, call).await
     }
 }

@@ -20,13 +20,6 @@ pub(crate) fn invalid(operation: &'static str, detail: &str) -> PortError {
     PortError::new(ErrorKind::Invalid, operation, detail)
 }
 
-/// The same error once more, for another document.
-pub(crate) fn again(error: &PortError) -> PortError {
-    let mut copy = PortError::new(error.kind, error.operation, error.detail.clone());
-    copy.retry_after = error.retry_after;
-    copy
-}
-
 /// A request without an answer.
 pub(crate) fn unanswered(operation: &'static str, timeout: Duration, error: opensearch::Error) -> PortError {
     let chain = chain(&error);

@@ -134,7 +134,7 @@ impl Search for OpenSearch {
                 Err(e) => {
                     // A server that did not take this request is not sent the next one.
                     requests.clear();
-                    (first..sent.len()).map(|_| DocumentOutcome::Failed(failure::again(&e))).collect()
+                    (first..sent.len()).map(|_| DocumentOutcome::Failed(e.again())).collect()
                 }
             };
             for (place, outcome) in places[first..].iter().zip(results) {

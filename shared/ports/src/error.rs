@@ -61,6 +61,12 @@ impl PortError {
         self
     }
 
+    /// The same error for another item of the call. Only the first keeps the source.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self { retry_after: self.retry_after, ..Self::new(self.kind, self.operation, self.detail.clone()) }
+    }
+
     /// Whether the same call may succeed later without anything being changed by the caller.
     pub fn is_transient(&self) -> bool {
         matches!(self.kind, ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Full)

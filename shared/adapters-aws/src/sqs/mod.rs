@@ -5,10 +5,10 @@ mod delivery;
 
 pub use console::{ConsoleQueue, SqsConsole};
 
-use crate::batch::{self, ARRAY, ENTRIES, Entries, attribute_text, message_bytes};
+use crate::batch::{self, ARRAY, ENTRIES, Entries, attribute_text};
 use crate::dynamodb::DynamoTable;
 use crate::failure::{failed, refused};
-use crate::{Connection, Resource, tally};
+use crate::{Connection, Resource};
 use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Builder;
@@ -156,21 +156,8 @@ fn request(entry: usize, message: &Message) -> Result<SendMessageBatchRequestEnt
 #[async_trait]
 impl Queue for SqsQueue {
     async fn send(&self, messages: Vec<Message>) -> Vec<Result<(), PortError>> {
-        let (mut pending, mut results) = (Vec::new(), Entries::new());
-        for (entry, message) in messages.iter().enumerate() {
-            let bytes = message_bytes(message);
-            if bytes <= BYTES {
-                pending.push((entry, bytes));
-            } else {
-                let detail = format!("{}: the message has {bytes} bytes; it takes {BYTES}", self.queue);
-                results.insert(entry, Err(PortError::new(ErrorKind::TooLarge, SEND, detail)));
-            }
-        }
         let call = |entries| self.send_entries(&messages, entries);
-        results.extend(batch::send(pending, BYTES, SEND, call).await);
-        let results = batch::in_order(results);
-        tally::count(&self.counters, &messages, &results).await;
-        results
+        batch::publish(&messages, BYTES, SEND, &self.queue, &self.counters, call).await
     }
 
     async fn receive(&self, limit: usize, wait: Duration) -> Result<Vec<Delivery>, PortError> {
