@@ -9,6 +9,7 @@ pub mod exit;
 mod feed;
 mod hits;
 mod keys;
+mod quarantine;
 mod queues;
 mod rules;
 mod search;
@@ -77,6 +78,8 @@ enum Command {
     Status(status::Status),
     Queues(queues::Queues),
     #[command(subcommand)]
+    Quarantine(quarantine::Quarantine),
+    #[command(subcommand)]
     Rules(rules::Rules),
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -127,6 +130,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<(), Failure> {
                     Command::Watch(args) => args.run(&client, &mut out).await,
                     Command::Status(args) => args.run(&client, &mut out).await,
                     Command::Queues(args) => args.run(&client, &mut out).await,
+                    Command::Quarantine(args) => args.run(&client, &mut out).await,
                     Command::Rules(args) => args.run(&client, &mut out).await,
                     Command::Keys(args) => args.run(&client, &mut out).await,
                     Command::Demo(args) => args.run(&client, &global, &mut out).await,
@@ -189,6 +193,12 @@ mod tests {
                 "queues peek",
                 "queues redrive",
                 "queues",
+                "quarantine list",
+                "quarantine show",
+                "quarantine count",
+                "quarantine repair",
+                "quarantine replay",
+                "quarantine",
                 "rules add fluctuation",
                 "rules add",
                 "rules list",

@@ -48,6 +48,9 @@ pub struct Header {
     /// publish; a message without it is told apart by the queue's message id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish: Option<String>,
+    /// Whether its events come out of quarantine: a sink that takes them in counts them as returned too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replay: bool,
     /// Receive time, RFC 3339.
     pub received: String,
     /// Client address as the setting keeps it.
@@ -175,6 +178,7 @@ pub fn pack(batch: &str, shared: &Shared<'_>, entries: &[Entry]) -> Result<Packe
         v: VERSION,
         batch: batch.to_owned(),
         publish: None,
+        replay: false,
         received: shared.received.to_micros_text(),
         clientip: shared.client_ip.as_deref().map(str::to_owned),
         useragent: shared.user_agent.as_deref().map(str::to_owned),
@@ -228,6 +232,15 @@ fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
         };
         compressor.compress(bytes)
     })
+}
+
+/// The message with the mark of a replay ([`Header::replay`]): the same batch, the same events.
+pub fn as_replay(body: &str) -> Result<String, MessageError> {
+    if read_header(body)?.replay {
+        return Ok(body.to_owned());
+    }
+    // A header that can be read stands in an object, whatever space is before it.
+    Ok(body.replacen('{', "{\"replay\":true,", 1))
 }
 
 /// A message whose header is read and whose events are unpacked, not yet parsed.

@@ -14,6 +14,8 @@ use sluice_stages::ingest::{ClientIp, Ingest, IngestSettings};
 use sluice_stages::item::{Item, Outcome};
 use sluice_stages::notify::{Notify, NotifySettings};
 use sluice_stages::quarantine::Quarantine;
+use sluice_stages::quarantine::sweep::Sweep;
+use std::sync::Arc;
 
 /// A stage that answers HTTP requests.
 #[async_trait]
@@ -31,6 +33,14 @@ pub trait QueueStage: Send + Sync {
     const VERB: &'static str;
     /// Takes a delivery; one outcome per item, in order.
     async fn take(&self, items: &[Item], now: Timestamp) -> Vec<Outcome>;
+}
+
+#[async_trait]
+impl<S: HttpStage> HttpStage for Arc<S> {
+    const VERB: &'static str = S::VERB;
+    async fn answer(&self, request: &Request, now: Timestamp) -> Response {
+        S::answer(self, request, now).await
+    }
 }
 
 /// The function of a stage that answers HTTP requests.
@@ -72,14 +82,36 @@ struct Tick {
 #[async_trait]
 impl Function for DetectFunction {
     async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
-        // A delivery has no `tick`, and a tick is small: looking first costs nothing.
-        let is_tick = event.len() < 1_024 && serde_json::from_slice::<Tick>(event).is_ok_and(|t| t.tick.is_some());
-        if !is_tick {
+        if !is_tick(event) {
             return take(&self.0, event, now).await;
         }
         self.0.tick(now).await.map_err(|source| InvokeError::Stage { function: "detect", source })?;
         Ok(b"{}".to_vec())
     }
+}
+
+/// `quarantine`: queued records, and the clock's tick each day, which sweeps the dead-letter queues.
+pub struct QuarantineFunction {
+    /// Keeps records.
+    pub stage: Quarantine,
+    /// Moves old dead letters.
+    pub sweep: Sweep,
+}
+
+#[async_trait]
+impl Function for QuarantineFunction {
+    async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
+        if !is_tick(event) {
+            return take(&self.stage, event, now).await;
+        }
+        let swept = self.sweep.run(now).await;
+        Ok(format!("{{\"swept\":{swept}}}").into_bytes())
+    }
+}
+
+/// Whether an event is the clock's. A delivery has no `tick`, and a tick is small: looking first costs nothing.
+fn is_tick(event: &[u8]) -> bool {
+    event.len() < 1_024 && serde_json::from_slice::<Tick>(event).is_ok_and(|t| t.tick.is_some())
 }
 
 macro_rules! stages {

@@ -106,6 +106,10 @@ pub const SETTINGS: &[Setting] = &[
         "Name of the Athena workgroup that runs `/v1/sql`; it says where results lie and how much a query may scan.",
     ),
     resource("bucket", "Name of the bucket for lake, quarantine and schemas."),
+    resource(
+        "dead_letters",
+        "The dead-letter queues that are swept: `stage=URL`, comma-separated, each with the stage whose letters lie there.",
+    ),
     resource("quarantine_queue", "URL of the quarantine queue."),
     resource(
         "queues",

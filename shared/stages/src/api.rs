@@ -4,10 +4,13 @@
 //! `sluice.audit` before it is done, so that nothing is done unrecorded. So are the calls of known keys that are refused, up to
 //! [`MAX_REFUSED_PER_HOUR`]; calls without a known key are not, since anybody can make them.
 
+mod quarantine;
+
 use crate::access::{self, DEFAULT_MAX_AGE_DAYS, Denial, KeySpec, Keys, Scope};
 use crate::http::{Request, Response};
 use crate::ledger::{self, Counts, Report, Sink};
 use crate::limits::Allowance;
+use crate::quarantine::desk::Desk;
 use crate::rules::{Rules, RulesError, StoredRule};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -49,6 +52,8 @@ pub struct ApiPorts {
     pub keys: Arc<Keys>,
     /// The rules.
     pub rules: Arc<Rules>,
+    /// The quarantine.
+    pub desk: Desk,
 }
 
 /// How `api` is set.
@@ -93,6 +98,11 @@ impl Api {
             (["keys"], "GET") => self.list_keys(call).await,
             (["keys"], "POST") => self.create_key(call).await,
             (["keys", id], "DELETE") => self.revoke_key(call, id).await,
+            (["quarantine"], "GET") => self.list_quarantine(call).await,
+            (["quarantine", "count"], "GET") => self.count_quarantine(call).await,
+            (["quarantine", "repair"], "POST") => self.repair_quarantine(call).await,
+            (["quarantine", "replay"], "POST") => self.replay_quarantine(call).await,
+            (["quarantine", day, id], "GET") => self.show_quarantine(call, day, id).await,
             (path, _) => Err(unknown(path)),
         };
         reply.unwrap_or_else(|refusal| refusal)
@@ -477,8 +487,9 @@ fn missing(what: &str, id: &str) -> Response {
 /// The methods of a path that is known, or not found.
 fn unknown(path: &[&str]) -> Response {
     let allowed = match path {
-        ["search" | "sql"] | ["queues", _, "redrive"] => "POST",
-        ["status" | "queues"] | ["queues", _, "messages"] => "GET",
+        ["search" | "sql"] | ["queues", _, "redrive"] | ["quarantine", "repair" | "replay"] => "POST",
+        ["status" | "queues" | "quarantine"] | ["queues", _, "messages"] | ["quarantine", "count"] => "GET",
+        ["quarantine", _, _] => "GET",
         // `ingest` answers these; what else arrives at their path arrives here.
         ["events"] => "OPTIONS, POST",
         ["rules" | "keys"] => "GET, POST",

@@ -7,7 +7,7 @@ use crate::groups::{Claim, Contents, Ended, Group, Groups, RecordedFile, Wanted}
 use crate::groups::{MAX_BATCHES, MAX_COUNTERS, MAX_FILES, MAX_TABLES};
 use crate::intake::{self, Counted, Read, Slices, Taken, retry};
 use crate::item::{Item, Outcome};
-use crate::ledger::{self, Fate, Sink};
+use crate::ledger::{self, Sink};
 use crate::quarantine::{self, Quarantined};
 use bytes::Bytes;
 use futures::future::join_all;
@@ -349,9 +349,7 @@ impl Convert {
         for (message, _) in held.iter().zip(failed).filter(|(_, failed)| failed.is_none()) {
             contents.batches.push(message.taken.head.header.batch.clone());
             for (counter, n) in &message.read.counted {
-                let sum = counted.entry(counter).or_default();
-                sum.stored += n.stored;
-                sum.quarantined += n.quarantined;
+                counted.entry(counter).or_default().add(n);
             }
         }
         for misfit in buckets.iter().filter_map(|b| b.encoded.as_ref()).flat_map(|e| &e.misfits) {
@@ -360,14 +358,8 @@ impl Convert {
                 sum.quarantined += 1;
             }
         }
-        contents.counters = counted
-            .iter()
-            .map(|(counter, n)| {
-                let fields = [(Sink::Lake, Fate::Stored, n.stored), (Sink::Lake, Fate::Quarantined, n.quarantined)];
-                let fields: Vec<_> = fields.into_iter().filter(|(_, _, n)| *n > 0).collect();
-                ledger::sink_write(counter, &fields)
-            })
-            .collect();
+        contents.counters =
+            counted.iter().map(|(counter, n)| ledger::sink_write(counter, &n.fields(Sink::Lake))).collect();
         let mut puts = Vec::new();
         for bucket in buckets {
             let Some(file) = bucket.encoded.take().and_then(|encoded| encoded.file) else { continue };

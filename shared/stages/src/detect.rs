@@ -12,9 +12,9 @@
 //! although the message may never come again. A batch that leads to nothing gets its closed plan and is counted at once, many in one
 //! transaction.
 
-use crate::intake::{self, Head};
+use crate::intake::{self, Counted, Head};
 use crate::item::{Item, Outcome};
-use crate::ledger::{self, Fate, Sink};
+use crate::ledger::{self, Sink};
 use crate::quarantine::{self, Quarantined};
 use crate::rows::{corrupt, expiry};
 use crate::rules::Rules;
@@ -98,8 +98,8 @@ struct Draft {
     quarantine: Vec<Quarantined>,
 }
 
-/// By counter row: how many events were evaluated, how many went to quarantine.
-type Counts = BTreeMap<String, (u64, u64)>;
+/// By counter row; evaluated is stored.
+type Counts = BTreeMap<String, Counted>;
 
 /// The row of a plan.
 #[derive(Debug, Serialize, Deserialize)]
@@ -108,8 +108,8 @@ struct Plan {
     state: PlanState,
     /// The publish that is counted as stored; any other publish of the batch is a duplicate.
     publish: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    counts: Vec<(String, u64, u64)>,
+    #[serde(default, skip_serializing_if = "Counts::is_empty")]
+    counts: Counts,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     alerts: Vec<Alert>,
     /// Sort keys of further rows with alerts.
@@ -128,11 +128,8 @@ enum PlanState {
 struct Mark {
     batch: String,
     publish: String,
-    counts: Vec<(String, Fates)>,
+    counts: Counts,
 }
-
-/// How many events met which fate.
-type Fates = Vec<(Sink, Fate, u64)>;
 
 /// What came of a batch.
 enum Carried {
@@ -272,12 +269,8 @@ impl Detect {
         let sent = quarantine::send_all(self.ports.quarantine.as_ref(), &draft.quarantine).await;
         sent.into_iter().collect::<Result<(), _>>()?;
         if draft.alerts.is_empty() {
-            let counts = draft.counts.into_iter().map(|(counter, (stored, quarantined))| {
-                let stored = (Sink::Detect, Fate::Stored, stored);
-                (counter, vec![stored, (Sink::Detect, Fate::Quarantined, quarantined)])
-            });
-            let counts = counts.collect();
-            return Ok(Carried::Nothing(Mark { batch: batch.clone(), publish: publish.clone(), counts }));
+            let mark = Mark { batch: batch.clone(), publish: publish.clone(), counts: draft.counts };
+            return Ok(Carried::Nothing(mark));
         }
         let row = self.write_plan(batch, publish, draft, now).await?;
         Ok(Carried::Out { publish: self.carry_out(batch, row, now).await? })
@@ -399,7 +392,7 @@ impl Detect {
             v: 1,
             state: PlanState::Open,
             publish: publish.to_owned(),
-            counts: draft.counts.into_iter().map(|(counter, (stored, bad))| (counter, stored, bad)).collect(),
+            counts: draft.counts,
             alerts: if parts.is_empty() { Vec::new() } else { parts.remove(0) },
             parts: Vec::new(),
         };
@@ -451,15 +444,13 @@ impl Detect {
             let told = self.decide_alerts(batch, alerts, now).await?;
             self.publish(&told).await?;
         }
-        let done = Plan { state: PlanState::Done, counts: Vec::new(), alerts: Vec::new(), parts: Vec::new(), ..plan };
+        let done =
+            Plan { state: PlanState::Done, counts: Counts::new(), alerts: Vec::new(), parts: Vec::new(), ..plan };
         let mut writes = vec![
             put_plan(batch, &done, Condition::Version(row.version), now)?,
             Write::Delete { key: Key::new(OPEN, batch), condition: Condition::Any },
         ];
-        writes.extend(plan.counts.iter().map(|(counter, stored, quarantined)| {
-            let fields = [(Sink::Detect, Fate::Stored, *stored), (Sink::Detect, Fate::Quarantined, *quarantined)];
-            ledger::sink_write(counter, &nonzero(&fields))
-        }));
+        writes.extend(plan.counts.iter().map(|(counter, n)| ledger::sink_write(counter, &n.fields(Sink::Detect))));
         match self.ports.table.write(writes).await {
             Ok(()) => Ok(done.publish),
             Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => match self.plan(batch).await? {
@@ -525,7 +516,7 @@ impl Detect {
         while !rest.is_empty() {
             let mut counters = BTreeSet::new();
             let fits = rest.iter().enumerate().take_while(|(i, mark)| {
-                counters.extend(mark.counts.iter().map(|(counter, _)| counter.as_str()));
+                counters.extend(mark.counts.keys().map(String::as_str));
                 *i == 0 || i + 1 + counters.len() <= MAX_WRITES
             });
             let (chunk, later) = rest.split_at(fits.count());
@@ -583,26 +574,30 @@ fn head(item: &Item) -> Result<Head, MessageError> {
     Ok(head)
 }
 
+/// Whether a batch is decided, and all that it leads to is published.
+pub(crate) async fn is_done(table: &dyn Table, batch: &str) -> Result<bool, PortError> {
+    match table.get(&[Key::new(PLANS, batch)]).await?.into_iter().next().flatten() {
+        Some(row) => Ok(read_plan(&row)?.state == PlanState::Done),
+        None => Ok(false),
+    }
+}
+
 /// What a message counts when this many of each type were evaluated: the others are in quarantine.
 fn counts(parcel: &Parcel<'_>, evaluated: &BTreeMap<String, u64>) -> Counts {
     let mut counts = Counts::new();
     for (event_type, accepted) in &parcel.head.header.types {
         let stored = evaluated.get(event_type).copied().unwrap_or(0).min(*accepted);
-        let (sum, bad) = counts.entry(ledger::counter(parcel.head.received, event_type)).or_default();
-        *sum += stored;
-        *bad += accepted - stored;
+        let returned = if parcel.head.header.replay { *accepted } else { 0 };
+        let counted = Counted { stored, quarantined: accepted - stored, returned, ..Counted::default() };
+        counts.entry(ledger::counter(parcel.head.received, event_type)).or_default().add(&counted);
     }
     counts
-}
-
-fn nonzero(fields: &[(Sink, Fate, u64)]) -> Fates {
-    fields.iter().filter(|(_, _, n)| *n > 0).copied().collect()
 }
 
 fn mark_writes<'m>(marks: impl Iterator<Item = &'m Mark>, now: Timestamp) -> Vec<Write> {
     let mut writes = Vec::new();
     // A transaction takes one write per row, so the counts of all are summed.
-    let mut sums: BTreeMap<&str, BTreeMap<(Sink, Fate), u64>> = BTreeMap::new();
+    let mut sums: BTreeMap<&str, Counted> = BTreeMap::new();
     for mark in marks {
         writes.push(Write::Put {
             key: Key::new(PLANS, &mark.batch),
@@ -610,17 +605,12 @@ fn mark_writes<'m>(marks: impl Iterator<Item = &'m Mark>, now: Timestamp) -> Vec
             condition: Condition::Absent,
             expires_at: Some(expiry(now, KEEP_PLAN_US)),
         });
-        for (counter, fields) in &mark.counts {
-            for (sink, fate, n) in fields {
-                *sums.entry(counter).or_default().entry((*sink, *fate)).or_default() += n;
-            }
+        for (counter, n) in &mark.counts {
+            sums.entry(counter).or_default().add(n);
         }
     }
-    writes.extend(sums.into_iter().filter_map(|(counter, fields)| {
-        let fields: Vec<_> = fields.into_iter().map(|((sink, fate), n)| (sink, fate, n)).collect();
-        let fields = nonzero(&fields);
-        (!fields.is_empty()).then(|| ledger::sink_write(counter, &fields))
-    }));
+    let counted = sums.into_iter().map(|(counter, n)| (counter, n.fields(Sink::Detect)));
+    writes.extend(counted.filter(|(_, n)| !n.is_empty()).map(|(counter, n)| ledger::sink_write(counter, &n)));
     writes
 }
 

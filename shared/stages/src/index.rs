@@ -7,7 +7,7 @@
 use crate::groups::KEEP_US;
 use crate::intake::{self, Counted, Slices, Taken, retry};
 use crate::item::{Item, Outcome};
-use crate::ledger::{self, Fate, Sink};
+use crate::ledger::{self, Sink};
 use crate::quarantine::{self, Quarantined};
 use crate::rows::expiry;
 use futures::future::join_all;
@@ -277,6 +277,11 @@ impl Index {
     }
 }
 
+/// Whether a batch is searchable or in quarantine as a whole.
+pub(crate) async fn is_recorded(table: &dyn Table, batch: &str) -> Result<bool, PortError> {
+    Ok(table.get(&[record_key(batch)]).await?.iter().any(Option::is_some))
+}
+
 fn record_key(batch: &str) -> Key {
     Key::new("indexed", batch)
 }
@@ -292,18 +297,10 @@ fn record_writes(messages: &[Finished<'_>], now: Timestamp) -> Vec<Write> {
             expires_at: Some(expiry(now, KEEP_US)),
         });
         for (counter, n) in &message.counted {
-            let sum = counted.entry(counter).or_default();
-            sum.stored += n.stored;
-            sum.quarantined += n.quarantined;
-            sum.duplicates += n.duplicates;
+            counted.entry(counter).or_default().add(n);
         }
     }
-    writes.extend(counted.into_iter().map(|(counter, n)| {
-        let fields = [(Fate::Stored, n.stored), (Fate::Quarantined, n.quarantined), (Fate::Duplicate, n.duplicates)];
-        let fields: Vec<_> =
-            fields.into_iter().filter(|(_, n)| *n > 0).map(|(fate, n)| (Sink::Search, fate, n)).collect();
-        ledger::sink_write(counter, &fields)
-    }));
+    writes.extend(counted.into_iter().map(|(counter, n)| ledger::sink_write(counter, &n.fields(Sink::Search))));
     writes
 }
 

@@ -2,8 +2,9 @@
 
 use crate::groups::{MAX_BATCH_ID_BYTES, MAX_COUNTERS};
 use crate::item::{Item, Outcome};
-use crate::ledger;
+use crate::ledger::{self, Fate, Sink};
 use crate::quarantine::{self, Quarantined};
+use serde::{Deserialize, Serialize};
 use sluice_domain::event::Event;
 use sluice_domain::identity::hex_id;
 use sluice_domain::message::{self, Header, MessageError, Unpacked};
@@ -61,11 +62,35 @@ pub(crate) struct Read<'m> {
 }
 
 /// Events of one counter row.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Counted {
     pub(crate) stored: u64,
     pub(crate) quarantined: u64,
     pub(crate) duplicates: u64,
+    /// Those of a replay: they leave quarantine with this delivery.
+    pub(crate) returned: u64,
+}
+
+impl Counted {
+    /// Adds what is counted in another message.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.stored += other.stored;
+        self.quarantined += other.quarantined;
+        self.duplicates += other.duplicates;
+        self.returned += other.returned;
+    }
+
+    /// What a sink's counter row gets: fields that are not 0.
+    pub(crate) fn fields(&self, sink: Sink) -> Vec<(Sink, Fate, u64)> {
+        let fields = [
+            (Fate::Stored, self.stored),
+            (Fate::Quarantined, self.quarantined),
+            (Fate::Duplicate, self.duplicates),
+            (Fate::Returned, self.returned),
+        ];
+        fields.into_iter().filter(|(_, n)| *n > 0).map(|(fate, n)| (sink, fate, n)).collect()
+    }
 }
 
 impl<'i> Slices<'i> {
@@ -141,7 +166,7 @@ impl Head {
         Ok(Self { header, publish, received })
     }
 
-    /// An event (or the whole message) on its way to quarantine. All sinks give it the same id, so that it is kept once.
+    /// An event (or the whole message) on its way to quarantine. Each sink keeps it by itself, so that each can be given it again.
     pub(crate) fn refuse(
         &self,
         origin: &str,
@@ -152,7 +177,9 @@ impl Head {
     ) -> Quarantined {
         let place = position.map_or_else(|| "all".to_owned(), |n| n.to_string());
         let mut record = Quarantined::new(origin, &[], code, reason, self.received, text.as_bytes().to_vec());
-        record.id = hex_id(&[self.header.batch.as_bytes(), place.as_bytes()]);
+        record.id = hex_id(&[origin.as_bytes(), self.header.batch.as_bytes(), place.as_bytes()]);
+        record.client_ip.clone_from(&self.header.clientip);
+        record.user_agent.clone_from(&self.header.useragent);
         record
     }
 }
@@ -207,6 +234,14 @@ impl Taken {
             let reason = format!("a message has at most {MAX_COUNTERS} types, this one {}", read.counted.len());
             return self.refuse_all(body, MessageError { code: "too_large", reason });
         }
+        self.mark_returned(read)
+    }
+
+    /// Counts the events of a replay as returned.
+    fn mark_returned<'m>(&self, mut read: Read<'m>) -> Read<'m> {
+        if self.head.header.replay {
+            read.counted.values_mut().for_each(|n| n.returned = n.stored + n.quarantined);
+        }
         read
     }
 
@@ -216,7 +251,7 @@ impl Taken {
         for (name, n) in self.head.header.types.iter().take(MAX_COUNTERS) {
             read.counted.entry(ledger::counter(self.head.received, name)).or_default().quarantined += n;
         }
-        read
+        self.mark_returned(read)
     }
 
     /// What of it cannot be read, on its way to quarantine.

@@ -40,6 +40,15 @@ impl Sink {
             Self::Detect => "detect",
         }
     }
+
+    /// The stage that fills it.
+    pub fn stage(self) -> &'static str {
+        match self {
+            Self::Lake => "convert",
+            Self::Search => "index",
+            Self::Detect => "detect",
+        }
+    }
 }
 
 /// What became of an event.
@@ -53,6 +62,8 @@ pub enum Fate {
     Duplicate,
     /// It never came here: the sink was switched off when the event was published.
     Off,
+    /// It left quarantine: it was sent to the sink again, and is counted there as what became of it this time.
+    Returned,
 }
 
 /// The counter row of a type in the hour of a receive time: `YYYY-MM-DDTHH#type`.
@@ -67,6 +78,7 @@ pub fn field(sink: Sink, fate: Fate) -> String {
         Fate::Quarantined => "quarantined",
         Fate::Duplicate => "duplicates",
         Fate::Off => "off",
+        Fate::Returned => "returned",
     };
     format!("{}_{fate}", sink.name())
 }
@@ -207,8 +219,9 @@ impl Counts {
         let number = |field: &str| row.get(field).and_then(Value::as_i64).unwrap_or(0);
         let (accepted, rejected) = (number("accepted"), number("rejected"));
         let sinks = sinks.map(|sink| {
-            let [stored, quarantined, duplicates, off] =
-                [Fate::Stored, Fate::Quarantined, Fate::Duplicate, Fate::Off].map(|fate| number(&field(*sink, fate)));
+            let fates = [Fate::Stored, Fate::Quarantined, Fate::Duplicate, Fate::Off, Fate::Returned];
+            let [stored, kept, duplicates, off, returned] = fates.map(|fate| number(&field(*sink, fate)));
+            let quarantined = kept - returned;
             let in_flight = accepted - stored - quarantined - duplicates - off;
             (*sink, SinkCounts { stored, quarantined, duplicates, off, in_flight })
         });
@@ -373,6 +386,7 @@ mod tests {
             v: 1,
             batch: "b".into(),
             publish: None,
+            replay: false,
             received: "2026-11-21T10:00:00Z".into(),
             clientip: None,
             useragent: None,

@@ -3,6 +3,9 @@
 //! A stage that meets something which can never succeed puts a [`Quarantined`] into the quarantine queue; this stage writes each as one
 //! object, so that nothing is lost and all of it can be listed, repaired and sent again.
 
+pub mod desk;
+pub mod sweep;
+
 use crate::item::{Item, Outcome};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -46,6 +49,10 @@ pub struct Quarantined {
     pub pointer: String,
     /// Id of the key that sent it, where one is known.
     pub key: Option<String>,
+    /// From which address and with which program it was sent, where that is known and kept.
+    pub client_ip: Option<String>,
+    /// See `client_ip`.
+    pub user_agent: Option<String>,
     /// When ingest received it.
     pub received: Timestamp,
     /// The bytes as they came, or the first of them where `truncated`.
@@ -54,6 +61,10 @@ pub struct Quarantined {
     pub size_bytes: u64,
     /// Whether bytes were cut off.
     pub truncated: bool,
+    /// Type of the event as it is counted, where the bytes were counted as one rejected event.
+    pub event_type: Option<String>,
+    /// What an operator put in the place of the bytes.
+    pub repaired: Option<Vec<u8>>,
 }
 
 /// The body of a message and of an object.
@@ -69,6 +80,10 @@ struct Wire {
     origin: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    clientip: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    useragent: Option<String>,
     received: String,
     id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,6 +93,18 @@ struct Wire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     encoding: Option<String>,
     #[serde(default)]
+    bytes: String,
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    event_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    repaired: Option<Repaired>,
+}
+
+/// What an operator put in the place of the bytes.
+#[derive(Serialize, Deserialize)]
+struct Repaired {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    encoding: Option<String>,
     bytes: String,
 }
 
@@ -93,10 +120,14 @@ impl Quarantined {
             reason: reason.into(),
             pointer: String::new(),
             key: None,
+            client_ip: None,
+            user_agent: None,
             received,
             size_bytes: bytes.len() as u64,
             bytes,
             truncated: false,
+            event_type: None,
+            repaired: None,
         }
     }
 
@@ -116,12 +147,19 @@ impl Quarantined {
             pointer: clip(&self.pointer).to_owned(),
             origin: self.origin.clone(),
             key: self.key.clone(),
+            clientip: self.client_ip.clone(),
+            useragent: self.user_agent.clone(),
             received: self.received.to_micros_text(),
             id: self.id.clone(),
             size_bytes: truncated.then_some(self.size_bytes),
             truncated,
             encoding: encoding.map(str::to_owned),
             bytes,
+            event_type: self.event_type.clone(),
+            repaired: self.repaired.as_deref().map(|bytes| {
+                let (bytes, encoding, _) = encode(bytes, usize::MAX);
+                Repaired { encoding: encoding.map(str::to_owned), bytes }
+            }),
         };
         to_text(&wire)
     }
@@ -136,14 +174,8 @@ impl Quarantined {
             return Err("`id` is not 1 to 128 of `[0-9A-Za-z_-]`".into());
         }
         let received = Timestamp::parse_rfc3339(&wire.received).ok_or("`received` is not RFC 3339")?;
-        let mut bytes = STANDARD.decode(&wire.bytes).map_err(|e| format!("`bytes` is not base64: {e}"))?;
-        match wire.encoding.as_deref() {
-            None => {}
-            Some("zstd") => {
-                bytes = unpack(&bytes).ok_or("`bytes` does not unpack")?;
-            }
-            Some(_) => return Err("`encoding` is not known here, only `zstd`".into()),
-        }
+        let bytes = decode(&wire.bytes, wire.encoding.as_deref())?;
+        let repaired = wire.repaired.map(|r| decode(&r.bytes, r.encoding.as_deref())).transpose()?;
         Ok(Self {
             id: wire.id,
             origin: wire.origin,
@@ -151,11 +183,20 @@ impl Quarantined {
             reason: wire.reason,
             pointer: wire.pointer,
             key: wire.key,
+            client_ip: wire.clientip,
+            user_agent: wire.useragent,
             received,
             size_bytes: wire.size_bytes.unwrap_or(bytes.len() as u64),
             bytes,
             truncated: wire.truncated,
+            event_type: wire.event_type,
+            repaired,
         })
+    }
+
+    /// The object that keeps it: key and bytes.
+    pub fn object(&self) -> (String, Bytes) {
+        (lake::quarantine_key(self.received, &self.id), Bytes::from(self.text(usize::MAX)))
     }
 
     /// The message that carries it to the quarantine queue, and what is counted with it.
@@ -173,12 +214,16 @@ pub fn counted(received: Timestamp, tally: Vec<Tally>) -> Message {
         pointer: String::new(),
         origin: String::new(),
         key: None,
+        clientip: None,
+        useragent: None,
         received: received.to_micros_text(),
         id: COUNTED.into(),
         size_bytes: None,
         truncated: false,
         encoding: None,
         bytes: String::new(),
+        event_type: None,
+        repaired: None,
     };
     Message { body: to_text(&wire), events: 0, tally, ..Message::default() }
 }
@@ -240,7 +285,7 @@ fn object_of(body: &str, now: Timestamp) -> Option<(String, Bytes)> {
         Err(reason) => {
             let bytes = body.as_bytes();
             let record = Quarantined::new("quarantine", &[bytes], "malformed_message", &reason, now, bytes.to_vec());
-            Some((lake::quarantine_key(now, &record.id), Bytes::from(record.text(usize::MAX))))
+            Some(record.object())
         }
     }
 }
@@ -267,13 +312,22 @@ fn encode(bytes: &[u8], max_base64_bytes: usize) -> (String, Option<&'static str
     }
 }
 
+fn decode(base64: &str, encoding: Option<&str>) -> Result<Vec<u8>, String> {
+    let bytes = STANDARD.decode(base64).map_err(|e| format!("`bytes` is not base64: {e}"))?;
+    match encoding {
+        None => Ok(bytes),
+        Some("zstd") => unpack(&bytes).ok_or_else(|| "`bytes` does not unpack".into()),
+        Some(_) => Err("`encoding` is not known here, only `zstd`".into()),
+    }
+}
+
 fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
     let size = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten()?;
     let size = usize::try_from(size).ok().filter(|size| *size <= MAX_UNPACKED_BYTES)?;
     zstd::bulk::decompress(packed, size).ok()
 }
 
-fn is_id(id: &str) -> bool {
+pub(crate) fn is_id(id: &str) -> bool {
     (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 

@@ -5,14 +5,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use sluice_domain::message::unpack;
+use sluice_domain::schema::Registry;
 use sluice_domain::time::{HOUR_US, Timestamp};
 use sluice_ports::{ErrorKind, PortError, Sql, SqlLimits, SqlResult};
 use sluice_stages::access::{KeyRecord, KeySpec, Keys};
 use sluice_stages::api::{Api, ApiPorts, ApiSettings, MAX_REFUSED_PER_HOUR};
 use sluice_stages::http::{Request, Response};
+use sluice_stages::ingest::{ClientIp, Ingest, IngestPorts, IngestSettings};
+use sluice_stages::quarantine::desk::{Desk, DeskPorts};
 use sluice_stages::rules::Rules;
 use sluice_testkit::fault::{Fault, Faulty};
-use sluice_testkit::memory::{MemoryConsole, MemorySearch, MemoryTable, MemoryTopic};
+use sluice_testkit::memory::{MemoryConsole, MemoryObjects, MemoryQueue, MemorySearch, MemoryTable, MemoryTopic};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +34,30 @@ impl Sql for NoSql {
 
 fn now() -> Timestamp {
     Timestamp::parse_rfc3339("2026-11-21T10:00:00Z").unwrap()
+}
+
+fn desk(table: &Arc<Faulty<MemoryTable>>, topic: &Arc<Faulty<MemoryTopic>>, keys: &Arc<Keys>) -> Desk {
+    let settings = IngestSettings {
+        zone: chrono_tz::UTC,
+        client_ip: ClientIp::None,
+        max_body_bytes: 1_000,
+        max_decompressed_bytes: 1_000,
+        max_events_per_request: 10,
+        quarantine_per_key_hour: 10,
+    };
+    let files =
+        [("e", r#"{"type":"object","x-type":"event","properties":{"data":{"x-json":true,"x-column-id":101}}}"#)];
+    let registry = Arc::new(Registry::load(files).unwrap());
+    let queue = Arc::new(MemoryQueue::new());
+    let ports = IngestPorts { topic: topic.clone(), quarantine: queue, keys: keys.clone() };
+    let ports = DeskPorts {
+        objects: Arc::new(MemoryObjects::new()),
+        table: table.clone(),
+        keys: keys.clone(),
+        ingest: Arc::new(Ingest::new(ports, registry.clone(), settings)),
+        queues: BTreeMap::new(),
+    };
+    Desk::new(ports, registry)
 }
 
 struct World {
@@ -53,6 +80,7 @@ impl World {
             queues: Arc::new(MemoryConsole::new([])),
             keys: keys.clone(),
             rules: Arc::new(Rules::new(table.clone())),
+            desk: desk(&table, &topic, &keys),
         };
         let sql_limits = SqlLimits { max_rows: 1, timeout: Duration::from_secs(1), max_memory_bytes: 1 };
         let api = Api::new(ports, ApiSettings { sql_limits, sink_queues: BTreeMap::new() });

@@ -5,16 +5,18 @@ use crate::start::{Start, run as start};
 use async_trait::async_trait;
 use serde_json::Value;
 use sluice_adapters_aws::athena::AthenaSql;
-use sluice_adapters_aws::secrets;
-use sluice_adapters_aws::sqs::{ConsoleQueue, SqsConsole};
+use sluice_adapters_aws::sqs::{ConsoleQueue, SqsConsole, SqsQueue};
+use sluice_adapters_aws::{Resource, secrets};
 use sluice_domain::time::Timestamp;
 use sluice_entry::Function;
-use sluice_entry::functions::HttpFunction;
+use sluice_entry::functions::{HttpFunction, ingest_settings};
 use sluice_entry::settings::SettingError;
-use sluice_ports::{Document, DocumentOutcome, ErrorKind, IndexTemplate, PortError, Search, SqlLimits};
+use sluice_ports::{Document, DocumentOutcome, ErrorKind, IndexTemplate, PortError, Queue, Search, SqlLimits};
 use sluice_stages::access::{KeySpec, Keys};
 use sluice_stages::api::{Api, ApiPorts, ApiSettings};
+use sluice_stages::ingest::{Ingest, IngestPorts};
 use sluice_stages::ledger::Sink;
+use sluice_stages::quarantine::desk::{Desk, DeskPorts};
 use sluice_stages::rules::Rules;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -44,14 +46,26 @@ pub fn run() -> ExitCode {
             max_memory_bytes: usize::MAX,
         };
         let settings = ApiSettings { sql_limits, sink_queues: sink_queues(&queues) };
+        let topic = start.topic()?;
+        let registry = start.registry().await?;
+        let ports = IngestPorts { topic: topic.clone(), quarantine: start.quarantine()?, keys: keys.clone() };
+        let ports = DeskPorts {
+            objects: start.objects()?,
+            table: table.clone(),
+            keys: keys.clone(),
+            ingest: Arc::new(Ingest::new(ports, registry.clone(), ingest_settings(&start.settings)?)),
+            queues: replay_queues(start, &queues)?,
+        };
+        let desk = Desk::new(ports, registry);
         let ports = ApiPorts {
             search,
             sql: Arc::new(athena(start)?),
             table: table.clone(),
-            topic: start.topic()?,
+            topic,
             queues: Arc::new(SqsConsole::new(&start.connection, QUEUES, queues)),
             keys,
             rules: Arc::new(Rules::new(table)),
+            desk,
         };
         Ok(Arc::new(HttpFunction(Api::new(ports, settings))) as Arc<dyn Function>)
     })
@@ -97,6 +111,19 @@ fn sink_queues(queues: &[ConsoleQueue]) -> BTreeMap<Sink, Vec<String>> {
         .filter(|(_, name)| queues.iter().any(|queue| queue.name == *name))
         .map(|(sink, name)| (sink, vec![name.to_owned()]))
         .collect()
+}
+
+/// The queues to which a record of quarantine can go back, by the stage that kept it.
+fn replay_queues(start: &Start, queues: &[ConsoleQueue]) -> Result<BTreeMap<String, Arc<dyn Queue>>, SettingError> {
+    let mut found: BTreeMap<String, Arc<dyn Queue>> = BTreeMap::new();
+    for (verb, name) in
+        [("convert", "ConvertQueue"), ("detect", "DetectQueue"), ("index", "IndexQueue"), ("notify", "AlertsQueue")]
+    {
+        let Some(queue) = queues.iter().find(|queue| queue.name == name) else { continue };
+        let resource = Resource::new("queue", &queue.url, "SLUICE_QUEUES");
+        found.insert(verb.to_owned(), Arc::new(SqsQueue::new(&start.connection, resource, start.table()?)));
+    }
+    Ok(found)
 }
 
 /// Stands where a deployment has no search.

@@ -1,15 +1,67 @@
 //! `quarantine`.
 
-use crate::start::run as start;
+use crate::start::{Start, run as start};
+use sluice_adapters_aws::Resource;
+use sluice_adapters_aws::sqs::SqsQueue;
 use sluice_entry::Function;
-use sluice_entry::functions::QueueFunction;
+use sluice_entry::functions::QuarantineFunction;
+use sluice_entry::settings::SettingError;
 use sluice_stages::quarantine::Quarantine;
+use sluice_stages::quarantine::sweep::{Letters, Sweep};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// What is left of the function's time when a sweep ends.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Runs the function.
 pub fn run() -> ExitCode {
     start("quarantine", async |start| {
-        Ok(Arc::new(QueueFunction(Quarantine::new(start.objects()?))) as Arc<dyn Function>)
+        let objects = start.objects()?;
+        let sweep = Sweep {
+            letters: letters(start)?,
+            objects: objects.clone(),
+            table: Arc::new(start.table()?),
+            budget: crate::timeout("quarantine") - ANSWER,
+        };
+        Ok(Arc::new(QuarantineFunction { stage: Quarantine::new(objects), sweep }) as Arc<dyn Function>)
     })
+}
+
+/// The dead-letter queues of `stage=URL,…`.
+fn letters(start: &Start) -> Result<Vec<Letters>, SettingError> {
+    let mut letters = Vec::new();
+    for (origin, url) in pairs(start.settings.text("dead_letters")?)? {
+        let name = url.rsplit('/').next().unwrap_or(url).to_owned();
+        let queue = Resource::new("queue", url, "SLUICE_DEAD_LETTERS");
+        let queue = Arc::new(SqsQueue::new(&start.connection, queue, start.table()?));
+        letters.push(Letters { name, origin: origin.to_owned(), queue });
+    }
+    Ok(letters)
+}
+
+fn pairs(text: &str) -> Result<Vec<(&str, &str)>, SettingError> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let reason = format!("`{pair}` is not of the form `stage=URL`");
+            pair.split_once('=').ok_or(SettingError { key: "dead_letters".into(), reason })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dead_letter_queues_are_read_with_their_stage() {
+        assert_eq!(
+            pairs("convert=https://x/1, notify=https://x/2").unwrap(),
+            [("convert", "https://x/1"), ("notify", "https://x/2")]
+        );
+        assert!(pairs("convert").unwrap_err().to_string().contains("`SLUICE_DEAD_LETTERS`"));
+    }
 }

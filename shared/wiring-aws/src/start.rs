@@ -69,7 +69,14 @@ impl Start {
     }
 
     /// The quarantine queue.
-    #[cfg(any(feature = "convert", feature = "detect", feature = "index", feature = "ingest", feature = "notify"))]
+    #[cfg(any(
+        feature = "api",
+        feature = "convert",
+        feature = "detect",
+        feature = "index",
+        feature = "ingest",
+        feature = "notify"
+    ))]
     pub(crate) fn quarantine(&self) -> Result<Arc<dyn sluice_ports::Queue>, SettingError> {
         let queue = self.resource("queue", "quarantine_queue", "SLUICE_QUARANTINE_QUEUE")?;
         Ok(Arc::new(sluice_adapters_aws::sqs::SqsQueue::new(&self.connection, queue, self.table()?)))

@@ -17,9 +17,11 @@ use sluice_adapters_embedded::state::{DeadLetterConfig, Filter, QueueConfig, Sta
 use sluice_columnar::ParquetEncoder;
 use sluice_domain::schema::Registry;
 use sluice_entry::Function;
-use sluice_entry::functions::{DetectFunction, HttpFunction, QueueFunction, ingest_settings, notify_settings};
+use sluice_entry::functions::{
+    DetectFunction, HttpFunction, QuarantineFunction, QueueFunction, ingest_settings, notify_settings,
+};
 use sluice_entry::settings::Settings;
-use sluice_ports::{Mail, Objects, Search, Sql, SqlLimits, Topic};
+use sluice_ports::{Mail, Objects, Queue, Search, Sql, SqlLimits, Topic};
 use sluice_stages::access::Keys;
 use sluice_stages::api::{Api, ApiPorts, ApiSettings};
 use sluice_stages::convert::{Convert, ConvertPorts, ConvertSettings};
@@ -28,9 +30,11 @@ use sluice_stages::index::{Index, IndexPorts, IndexSettings};
 use sluice_stages::ingest::{Ingest, IngestPorts};
 use sluice_stages::notify::{Notify, NotifyPorts};
 use sluice_stages::quarantine::Quarantine;
+use sluice_stages::quarantine::desk::{Desk, DeskPorts};
+use sluice_stages::quarantine::sweep::{Letters, Sweep};
 use sluice_stages::rules::Rules;
-use sluice_template::{Pattern, Topology};
-use std::collections::HashMap;
+use sluice_template::{Pattern, Topology, Trigger};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +47,10 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// Logical ids in the template that the stages use by name. What is not there is an error at start.
 const TOPIC: &str = "EventsTopic";
 const QUARANTINE_QUEUE: &str = "QuarantineQueue";
+/// Stages that keep bytes and take them again. What `ingest` has rejected goes through it.
+const REPLAYED_TO: [&str; 4] = ["convert", "detect", "index", "notify"];
+/// Time of one sweep, within the time of the function.
+const SWEEP_BUDGET: Duration = Duration::from_secs(20);
 
 /// The open adapters and the functions over them.
 pub struct Wiring {
@@ -88,10 +96,8 @@ impl Wiring {
 
         let mut functions: HashMap<String, Arc<dyn Function>> = HashMap::new();
         let ports = IngestPorts { topic: topic.clone(), quarantine: quarantine.clone(), keys: keys.clone() };
-        functions.insert(
-            "ingest".into(),
-            Arc::new(HttpFunction(Ingest::new(ports, registry.clone(), ingest_settings(settings)?))),
-        );
+        let ingest = Arc::new(Ingest::new(ports, registry.clone(), ingest_settings(settings)?));
+        functions.insert("ingest".into(), Arc::new(HttpFunction(ingest.clone())));
         let ports = ConvertPorts { objects: objects.clone(), table: table.clone(), quarantine: quarantine.clone() };
         let convert = Convert::new(ports, registry.clone(), Arc::new(ParquetEncoder), ConvertSettings::default());
         functions.insert("convert".into(), Arc::new(QueueFunction(convert)));
@@ -104,8 +110,23 @@ impl Wiring {
         functions.insert("detect".into(), Arc::new(DetectFunction(detect)));
         let ports = NotifyPorts { mail, table: table.clone(), quarantine };
         functions.insert("notify".into(), Arc::new(QueueFunction(Notify::new(ports, notify_settings(settings)?))));
-        functions.insert("quarantine".into(), Arc::new(QueueFunction(Quarantine::new(objects))));
-        let ports = ApiPorts { search, sql, table, topic, queues: state.console(), keys: keys.clone(), rules };
+        let sweep = Sweep {
+            letters: letters(topology, &state)?,
+            objects: objects.clone(),
+            table: table.clone(),
+            budget: SWEEP_BUDGET,
+        };
+        let quarantine = QuarantineFunction { stage: Quarantine::new(objects.clone()), sweep };
+        functions.insert("quarantine".into(), Arc::new(quarantine));
+        let ports = DeskPorts {
+            objects,
+            table: table.clone(),
+            keys: keys.clone(),
+            ingest,
+            queues: replay_queues(topology, &off, &state)?,
+        };
+        let desk = Desk::new(ports, registry);
+        let ports = ApiPorts { search, sql, table, topic, queues: state.console(), keys: keys.clone(), rules, desk };
         let sql_limits = SqlLimits {
             max_rows: settings.size("sql_max_rows")?,
             timeout: Duration::from_millis(settings.number("sql_timeout_ms")?),
@@ -120,6 +141,40 @@ impl Wiring {
         functions.retain(|verb, _| !off.contains(verb));
         Ok(Self { state, keys, functions })
     }
+}
+
+/// The dead-letter queues, each with the stage whose letters it takes.
+fn letters(topology: &Topology, state: &State) -> anyhow::Result<Vec<Letters>> {
+    let mut letters = Vec::new();
+    for (name, queue) in &topology.queues {
+        let Some(dead_letter) = &queue.dead_letter else { continue };
+        let consumer = topology.consumers(name).first().and_then(|id| topology.functions.get(*id));
+        let Some(consumer) = consumer else { continue };
+        letters.push(Letters {
+            name: dead_letter.queue.clone(),
+            origin: consumer.verb.clone(),
+            queue: state.queue(&dead_letter.queue)?,
+        });
+    }
+    Ok(letters)
+}
+
+/// The queues to which a record of quarantine can go back, by the stage that kept it.
+fn replay_queues(
+    topology: &Topology,
+    off: &[String],
+    state: &State,
+) -> anyhow::Result<BTreeMap<String, Arc<dyn Queue>>> {
+    let mut queues: BTreeMap<String, Arc<dyn Queue>> = BTreeMap::new();
+    for verb in REPLAYED_TO.iter().filter(|verb| off.iter().all(|off| off != *verb)) {
+        let triggers = topology.function_of(verb).map(|(_, function)| function.triggers.as_slice()).unwrap_or_default();
+        for trigger in triggers {
+            if let Trigger::Queue { queue, .. } = trigger {
+                queues.insert((*verb).to_owned(), state.queue(queue)?);
+            }
+        }
+    }
+    Ok(queues)
 }
 
 /// The template's queues and subscriptions as the embedded state takes them. Subscriptions whose consumer is switched off are left out, so

@@ -22,6 +22,9 @@
 //! again.
 
 mod form;
+mod replay;
+
+pub use replay::Replayed;
 
 use crate::access::{self, KeyRecord, Keys, Scope};
 use crate::http::{Request, Response};
@@ -177,6 +180,22 @@ struct Part {
     range: Range<usize>,
 }
 
+impl Part {
+    /// The message, with what is counted in the publish.
+    fn message(self, judged: &Judged<'_>, received: Timestamp) -> Message {
+        let header = self.packed.header;
+        let mut tally: Vec<Tally> =
+            header.types.iter().map(|(name, count)| ledger::accepted(received, name, *count)).collect();
+        tally.extend(replaced_clocks(judged, &self.range, received));
+        Message {
+            body: self.packed.body,
+            attributes: BTreeMap::from([("areas".to_owned(), header.areas)]),
+            events: header.count,
+            tally,
+        }
+    }
+}
+
 /// What became of a request.
 #[derive(Default)]
 struct Outcome {
@@ -258,11 +277,33 @@ impl Ingest {
     async fn take(&self, request: &Request, key: &KeyRecord, now: Timestamp) -> Outcome {
         let body = match form::open(request, self.settings.max_body_bytes, self.settings.max_decompressed_bytes) {
             Ok(body) => body,
-            Err(refused) => return self.refuse(refused, &request.body, key, now).await,
+            Err(refused) => return self.refuse(refused, &request.body, key, &self.shared(request, now)).await,
         };
-        match self.judge(request, &body, key, now) {
-            Ok((judged, parts)) => self.publish(judged, parts, key, now).await,
-            Err(refused) => self.refuse(refused, &body, key, now).await,
+        let shared = self.shared(request, now);
+        match self.judge(request, &body, key, &shared) {
+            Ok((judged, parts)) => self.publish(judged, parts, key, &shared).await,
+            Err(refused) => self.refuse(refused, &body, key, &shared).await,
+        }
+    }
+
+    /// What the events of a request share.
+    fn shared<'r>(&self, request: &'r Request, now: Timestamp) -> Shared<'r> {
+        let agent = request.header("user-agent").filter(|agent| !agent.is_empty());
+        Shared {
+            received: now,
+            client_ip: self.settings.client_ip.keep(&request.client_ip).map(Cow::Owned),
+            user_agent: agent.map(|agent| Cow::Borrowed(&agent[..agent.floor_char_boundary(MAX_USER_AGENT_BYTES)])),
+        }
+    }
+
+    fn context<'c>(&'c self, key: &'c KeyRecord, received: Timestamp) -> Acceptance<'c> {
+        Acceptance {
+            received,
+            zone: self.settings.zone,
+            default_source: key.default_source(),
+            default_type: None,
+            max_age_days: key.max_age_days,
+            registry: &self.registry,
         }
     }
 
@@ -272,24 +313,17 @@ impl Ingest {
         request: &Request,
         body: &'b [u8],
         key: &KeyRecord,
-        now: Timestamp,
+        shared: &Shared<'_>,
     ) -> Result<(Judged<'b>, Vec<Part>), Refusal> {
         let idempotency_key = request.header("idempotency-key");
         if idempotency_key.is_some_and(|k| !(1..=MAX_IDEMPOTENCY_KEY_BYTES).contains(&k.len())) {
             let reason = format!("`idempotency-key` has 1 to {MAX_IDEMPOTENCY_KEY_BYTES} bytes");
             return Err(refusal(400, "idempotency_key", reason));
         }
-        let ids = Ids::new(key, idempotency_key, now)
+        let ids = Ids::new(&key.id, idempotency_key, shared.received)
             .map_err(|_| refusal(503, "unavailable", "no random bytes for ids; send the request again"))?;
         let form = form::form(request)?;
-        let context = Acceptance {
-            received: now,
-            zone: self.settings.zone,
-            default_source: key.default_source(),
-            default_type: None,
-            max_age_days: key.max_age_days,
-            registry: &self.registry,
-        };
+        let context = self.context(key, shared.received);
         let mut judge = Judge { key, context, ids: &ids, judged: Judged::default() };
         if let Form::Binary(content) = form {
             let text = form::binary(request, content, body)?;
@@ -308,33 +342,14 @@ impl Ingest {
             }
         }
         let mut judged = judge.judged;
-        let shared = Shared {
-            received: now,
-            client_ip: self.settings.client_ip.keep(&request.client_ip).map(Cow::Owned),
-            user_agent: request
-                .header("user-agent")
-                .filter(|agent| !agent.is_empty())
-                .map(|agent| Cow::Borrowed(&agent[..agent.floor_char_boundary(MAX_USER_AGENT_BYTES)])),
-        };
-        let parts = pack(&mut judged, &shared, &ids);
+        let parts = pack(&mut judged, shared, &ids);
         Ok((judged, parts))
     }
 
-    async fn publish(&self, mut judged: Judged<'_>, parts: Vec<Part>, key: &KeyRecord, now: Timestamp) -> Outcome {
+    async fn publish(&self, mut judged: Judged<'_>, parts: Vec<Part>, key: &KeyRecord, shared: &Shared<'_>) -> Outcome {
         let mut outcome = Outcome::default();
-        let (mut messages, mut sent) = (Vec::with_capacity(parts.len()), Vec::with_capacity(parts.len()));
-        for part in parts {
-            let mut tally: Vec<Tally> =
-                part.packed.header.types.iter().map(|(name, count)| ledger::accepted(now, name, *count)).collect();
-            tally.extend(replaced_clocks(&judged, &part.range, now));
-            messages.push(Message {
-                body: part.packed.body,
-                attributes: BTreeMap::from([("areas".to_owned(), part.packed.header.areas)]),
-                events: part.packed.header.count,
-                tally,
-            });
-            sent.push((part.packed.header.batch, part.range));
-        }
+        let sent: Vec<_> = parts.iter().map(|part| (part.packed.header.batch.clone(), part.range.clone())).collect();
+        let messages: Vec<Message> = parts.into_iter().map(|part| part.message(&judged, shared.received)).collect();
         let results = if messages.is_empty() { Vec::new() } else { self.ports.topic.publish(messages).await };
         let mut failure: Option<PortError> = None;
         let mut unpublished: Vec<Rejection<'_>> = Vec::new();
@@ -383,7 +398,7 @@ impl Ingest {
         }
         // A request of which nothing was taken comes again, and its rejected events with it.
         if failure.is_none() || outcome.accepted > 0 {
-            outcome.kept = self.keep(&judged.rejections, key, now).await;
+            outcome.kept = self.keep(&judged.rejections, key, shared).await;
         }
         judged.rejections.extend(unpublished);
         judged.rejections.sort_by_key(|r| r.index);
@@ -392,7 +407,7 @@ impl Ingest {
     }
 
     /// Answers a body that is refused as a whole, and keeps it; an empty one leaves nothing to keep.
-    async fn refuse(&self, refused: Refusal, body: &[u8], key: &KeyRecord, now: Timestamp) -> Outcome {
+    async fn refuse(&self, refused: Refusal, body: &[u8], key: &KeyRecord, shared: &Shared<'_>) -> Outcome {
         let mut outcome = Outcome { refused: Some(refused.clone()), ..Outcome::default() };
         if refused.status == 503 {
             outcome.retry_after_s = Some(1);
@@ -411,12 +426,13 @@ impl Ingest {
         };
         outcome.rejected = 1;
         outcome.errors = vec![shown(&rejection)];
-        outcome.kept = self.keep(&[rejection], key, now).await;
+        outcome.kept = self.keep(&[rejection], key, shared).await;
         outcome
     }
 
     /// Sends rejected events to quarantine and counts them; answers how many are kept.
-    async fn keep(&self, rejections: &[Rejection<'_>], key: &KeyRecord, now: Timestamp) -> usize {
+    async fn keep(&self, rejections: &[Rejection<'_>], key: &KeyRecord, shared: &Shared<'_>) -> usize {
+        let now = shared.received;
         if rejections.is_empty() {
             return 0;
         }
@@ -441,7 +457,10 @@ impl Ingest {
             let bytes = rejection.bytes.to_vec();
             let record = Quarantined {
                 pointer: rejection.pointer.clone(),
+                event_type: Some(rejection.event_type.clone()),
                 key: Some(key.id.clone()),
+                client_ip: shared.client_ip.as_deref().map(str::to_owned),
+                user_agent: shared.user_agent.as_deref().map(str::to_owned),
                 ..Quarantined::new("ingest", &cause, rejection.code, &rejection.reason, now, bytes)
             };
             messages.push(record.message(vec![ledger::rejected(now, &rejection.event_type, 1)]));
@@ -644,11 +663,11 @@ struct Ids<'k> {
 }
 
 impl<'k> Ids<'k> {
-    fn new(key: &'k KeyRecord, idempotency_key: Option<&'k str>, now: Timestamp) -> Result<Self, PortError> {
+    fn new(key: &'k str, idempotency_key: Option<&'k str>, now: Timestamp) -> Result<Self, PortError> {
         let mut random = [0; 10];
         access::random("ingest.ids", &mut random)?;
         let millis = u64::try_from(now.micros() / 1_000).unwrap_or(0);
-        Ok(Self { key: &key.id, idempotency_key, millis, random })
+        Ok(Self { key, idempotency_key, millis, random })
     }
 
     fn event(&self, index: usize) -> String {

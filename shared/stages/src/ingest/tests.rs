@@ -808,7 +808,7 @@ fn addresses_are_kept_as_the_setting_says() {
 async fn what_does_not_fit_one_message_after_all_is_halved_until_it_does() {
     let rig = Rig::new().await;
     let key = rig.keys.list().await.unwrap().remove(0);
-    let ids = Ids::new(&key, None, now()).unwrap();
+    let ids = Ids::new(&key.id, None, now()).unwrap();
     let mut judged = Judged::default();
     for (index, len) in [60_000, 60_000, 60_000, 60_000, 60_000, 400_000, 60_000].into_iter().enumerate() {
         // As if ten bytes had been sent: the cut is blind to what was written.
