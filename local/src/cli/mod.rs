@@ -9,6 +9,7 @@ pub mod exit;
 mod feed;
 mod hits;
 mod keys;
+mod ledger;
 mod quarantine;
 mod queues;
 mod rules;
@@ -76,6 +77,7 @@ enum Command {
     Sql(sql::Sql),
     Watch(watch::Watch),
     Status(status::Status),
+    Ledger(ledger::Ledger),
     Queues(queues::Queues),
     #[command(subcommand)]
     Quarantine(quarantine::Quarantine),
@@ -129,6 +131,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<(), Failure> {
                     Command::Sql(args) => args.run(&client, &mut out).await,
                     Command::Watch(args) => args.run(&client, &mut out).await,
                     Command::Status(args) => args.run(&client, &mut out).await,
+                    Command::Ledger(args) => args.run(&client, &mut out).await,
                     Command::Queues(args) => args.run(&client, &mut out).await,
                     Command::Quarantine(args) => args.run(&client, &mut out).await,
                     Command::Rules(args) => args.run(&client, &mut out).await,
@@ -189,6 +192,7 @@ mod tests {
                 "sql",
                 "watch",
                 "status",
+                "ledger",
                 "queues list",
                 "queues peek",
                 "queues redrive",

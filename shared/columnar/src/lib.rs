@@ -5,6 +5,7 @@
 
 mod encode;
 mod lane;
+mod row_count;
 mod schema;
 
 pub use encode::ParquetEncoder;

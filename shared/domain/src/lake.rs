@@ -51,6 +51,12 @@ pub trait Encoder: Send + Sync {
     fn encode(&self, schema: &Schema, events: &[Event<'_>]) -> Result<(Option<EncodedFile>, Vec<Misfit>), EncodeError>;
 }
 
+/// Says how many rows a data file has by its own footer.
+pub trait RowCount: Send + Sync {
+    /// Rows of the file with these bytes; an error means that it is no data file, or a damaged one.
+    fn rows(&self, bytes: &[u8]) -> Result<u64, EncodeError>;
+}
+
 /// The key of a data file: `lake/{table}/data/{partition}/{name}.parquet`. `name` is a group id and a number, never text from outside.
 pub fn data_key(schema: &Schema, time: Timestamp, name: &str) -> String {
     format!("lake/{}/data/{}/{name}.parquet", schema.table, schema.partition.folder(time))

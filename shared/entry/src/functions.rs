@@ -90,6 +90,22 @@ impl Function for DetectFunction {
     }
 }
 
+/// `api`: requests, and the clock's tick each hour, which audits the ledger.
+pub struct ApiFunction(pub Api);
+
+#[async_trait]
+impl Function for ApiFunction {
+    async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
+        if !is_tick(event) {
+            let request = gateway::read("api", event)?;
+            return gateway::write("api", self.0.handle(&request, now).await);
+        }
+        let audited = self.0.audit(false, now).await;
+        let audited = audited.map_err(|source| InvokeError::Stage { function: "api", source })?;
+        Ok(format!("{{\"problems\":{}}}", audited.problems).into_bytes())
+    }
+}
+
 /// `quarantine`: queued records, and the clock's tick each day, which sweeps the dead-letter queues.
 pub struct QuarantineFunction {
     /// Keeps records.
@@ -138,7 +154,6 @@ macro_rules! stages {
 
 stages! {
     http answer Ingest "ingest" = handle;
-    http answer Api "api" = handle;
     queue take Convert "convert" = run;
     queue take Index "index" = run;
     queue take Detect "detect" = run;

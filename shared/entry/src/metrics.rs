@@ -29,6 +29,7 @@ pub const METRICS: &[(&str, &str, &str)] = &[
     ("events.quarantined", "Quarantined", "Count"),
     ("events.duplicates", "Duplicates", "Count"),
     ("bytes", "Bytes", "Bytes"),
+    ("ledger.problems", "LedgerProblems", "Count"),
 ];
 
 static COUNTED: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());

@@ -8,6 +8,7 @@ mod quarantine;
 
 use crate::access::{self, DEFAULT_MAX_AGE_DAYS, Denial, KeySpec, Keys, Scope};
 use crate::http::{Request, Response};
+use crate::ledger::audit::{self, Asked, AuditPorts, Audited};
 use crate::ledger::{self, Counts, Report, Sink};
 use crate::limits::Allowance;
 use crate::quarantine::desk::Desk;
@@ -54,6 +55,8 @@ pub struct ApiPorts {
     pub rules: Arc<Rules>,
     /// The quarantine.
     pub desk: Desk,
+    /// What an audit of the ledger reads.
+    pub audit: AuditPorts,
 }
 
 /// How `api` is set.
@@ -88,6 +91,7 @@ impl Api {
             (["search"], "POST") => self.search(call).await,
             (["sql"], "POST") => self.sql(call).await,
             (["status"], "GET") => self.status(call).await,
+            (["ledger"], "GET") => self.ledger(call).await,
             (["queues"], "GET") => self.queues(call).await,
             (["queues", name, "messages"], "GET") => self.peek(call, name).await,
             (["queues", name, "redrive"], "POST") => self.redrive(call, name).await,
@@ -232,6 +236,51 @@ impl Api {
         let server = json!({"version": env!("CARGO_PKG_VERSION"), "time": call.now.to_string()});
         let body = json!({"server": server, "queues": queue_rows(&queues), "ledger": ledger_rows(&report, self.is_moving(&queues))});
         Ok(Response::json(200, &body))
+    }
+
+    /// `?from&to` are hours, `?type` a type, `?deep=true` opens every file; the verdict is over all hours and types whatever is shown.
+    async fn ledger(&self, call: Call<'_>) -> Reply {
+        self.allow_reading(call).await?;
+        let deep = match call.request.query("deep") {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Err(Response::error(400, "deep", "`deep` is `true` or `false`")),
+        };
+        let audited = self.audit(deep, call.now).await.map_err(|e| failed("the ledger could not be audited", &e))?;
+        let [from, to, event_type] = ["from", "to", "type"].map(|name| call.request.query(name));
+        let is_shown = |hour: &audit::Hour| {
+            from.is_none_or(|from| hour.hour.as_str() >= from)
+                && to.is_none_or(|to| hour.hour.as_str() <= to)
+                && event_type.is_none_or(|event_type| hour.event_type == event_type)
+        };
+        let hours: Vec<&audit::Hour> = audited.hours.iter().filter(|hour| is_shown(hour)).collect();
+        let body = json!({
+            "adds_up": audited.adds_up, "problems": audited.problems, "told": audited.told, "files": audited.files, "deep": deep,
+            "hours": hours,
+        });
+        Ok(Response::json(200, &body))
+    }
+
+    /// Holds what the counters say against what the sinks have, and tells the log and the metrics.
+    pub async fn audit(&self, deep: bool, now: Timestamp) -> Result<Audited, PortError> {
+        let sinks: Vec<Sink> = self.settings.sink_queues.keys().copied().collect();
+        let audited = audit::audit(&self.ports.audit, Asked { sinks: &sinks, deep }, now).await?;
+        for problem in &audited.told {
+            tracing::error!(
+                sink = problem.sink.name(),
+                hour = problem.hour,
+                event_type = problem.event_type,
+                "the ledger does not add up: {}",
+                problem.what
+            );
+        }
+        tracing::info!(
+            ledger.problems = audited.problems,
+            ledger.files = audited.files,
+            ledger.hours = audited.hours.len(),
+            "ledger audited"
+        );
+        Ok(audited)
     }
 
     /// Whether something is on its way to a sink. What is stored and not yet acknowledged stands in both counts then.
@@ -488,7 +537,7 @@ fn missing(what: &str, id: &str) -> Response {
 fn unknown(path: &[&str]) -> Response {
     let allowed = match path {
         ["search" | "sql"] | ["queues", _, "redrive"] | ["quarantine", "repair" | "replay"] => "POST",
-        ["status" | "queues" | "quarantine"] | ["queues", _, "messages"] | ["quarantine", "count"] => "GET",
+        ["status" | "ledger" | "queues" | "quarantine"] | ["queues", _, "messages"] | ["quarantine", "count"] => "GET",
         ["quarantine", _, _] => "GET",
         // `ingest` answers these; what else arrives at their path arrives here.
         ["events"] => "OPTIONS, POST",

@@ -92,6 +92,31 @@ struct Refused {
     record: Quarantined,
 }
 
+impl Bucket<'_, '_> {
+    /// How many rows of its file belong to each counter row of the ledger.
+    fn counted(&self, held: &[Parsed<'_>], misfits: &[Refused]) -> BTreeMap<String, u64> {
+        let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+        let mut last: Option<(usize, &str, String)> = None;
+        for (event, (message, _)) in self.events.iter().zip(&self.owners) {
+            // Neighbours mostly share their row.
+            let known = last.as_ref().filter(|(m, name, _)| m == message && *name == event.event_type);
+            let counter = match known {
+                Some((_, _, counter)) => counter.clone(),
+                None => ledger::counter(held[*message].taken.head.received, &event.event_type),
+            };
+            *counted.entry(counter.clone()).or_default() += 1;
+            last = Some((*message, &event.event_type, counter));
+        }
+        for misfit in misfits {
+            if let Some(n) = counted.get_mut(&misfit.counter) {
+                *n -= 1;
+            }
+        }
+        counted.retain(|_, n| *n > 0);
+        counted
+    }
+}
+
 impl Convert {
     /// The stage over its ports. `registry` says which table an event belongs to, `encoder` makes files.
     pub fn new(
@@ -362,7 +387,8 @@ impl Convert {
             counted.iter().map(|(counter, n)| ledger::sink_write(counter, &n.fields(Sink::Lake))).collect();
         let mut puts = Vec::new();
         for bucket in buckets {
-            let Some(file) = bucket.encoded.take().and_then(|encoded| encoded.file) else { continue };
+            let Some(Encoded { file: Some(file), misfits }) = bucket.encoded.take() else { continue };
+            let counted = bucket.counted(held, &misfits);
             let key = lake::data_key(bucket.schema, file.min_time, &format!("{}-{}", group.id, puts.len()));
             contents.files.entry(bucket.schema.table.clone()).or_default().push(RecordedFile {
                 key: key.clone(),
@@ -371,6 +397,7 @@ impl Convert {
                 min_time: file.min_time,
                 max_time: file.max_time,
                 group: group.id.clone(),
+                counted,
             });
             puts.push((key, Bytes::from(file.bytes)));
         }

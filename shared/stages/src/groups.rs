@@ -44,7 +44,7 @@ pub const MAX_TABLES: usize = 32;
 /// the 100 writes of a transaction.
 pub const MAX_COUNTERS: usize = 55;
 /// Files of one group: their items (about 300 bytes a file) fit the 4 MB that a DynamoDB transaction takes.
-pub const MAX_FILES: usize = 10_000;
+pub const MAX_FILES: usize = 9_000;
 /// How long groups and batches are remembered.
 pub const KEEP_US: i64 = 35 * DAY_US;
 /// Longest batch id, in bytes.
@@ -74,6 +74,8 @@ pub struct RecordedFile {
     pub max_time: Timestamp,
     /// The group that wrote it.
     pub group: String,
+    /// How many of its rows belong to each counter row of the ledger (hour of receive time and type).
+    pub counted: BTreeMap<String, u64>,
 }
 
 /// A file as its item lists it.
@@ -85,6 +87,15 @@ struct Entry {
     /// Microseconds since the epoch.
     min: i64,
     max: i64,
+    /// Position among the item's counters, and rows.
+    counted: Vec<(usize, u64)>,
+}
+
+/// The item that lists files: what they share stands once.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Entries {
+    counters: Vec<String>,
+    files: Vec<Entry>,
 }
 
 /// The files that count of a lake table: those of committed groups, in no particular order of time. An error is the table's own, or
@@ -93,9 +104,11 @@ pub async fn recorded_files(table: &dyn Table, lake_table: &str) -> Result<Vec<R
     let mut files = Vec::new();
     for item in all(table, &file_partition(lake_table)).await? {
         let group = item.key.sort.rsplit_once('-').map_or(item.key.sort.as_str(), |(group, _)| group).to_owned();
-        let entries = item.value.get("files").cloned().unwrap_or_default();
-        let entries: Vec<Entry> = serde_json::from_value(entries).map_err(|e| corrupt(&item.key).with_source(e))?;
+        let Entries { counters, files: entries } =
+            serde_json::from_value(item.value).map_err(|e| corrupt(&item.key).with_source(e))?;
         for entry in entries {
+            let counted = entry.counted.into_iter().map(|(at, n)| Some((counters.get(at)?.clone(), n)));
+            let counted = counted.collect::<Option<_>>().ok_or_else(|| corrupt(&item.key))?;
             let time = |micros| Timestamp::from_micros(micros).ok_or_else(|| corrupt(&item.key));
             files.push(RecordedFile {
                 min_time: time(entry.min)?,
@@ -104,6 +117,7 @@ pub async fn recorded_files(table: &dyn Table, lake_table: &str) -> Result<Vec<R
                 rows: entry.rows,
                 size_bytes: entry.bytes,
                 group: group.clone(),
+                counted,
             });
         }
     }
@@ -441,30 +455,36 @@ fn commit_writes(group: &Group, contents: &Contents, now: Timestamp) -> Result<V
         expires_at: Some(expiry(now, KEEP_US)),
     }];
     for (table, files) in &contents.files {
-        let mut items: Vec<Vec<Value>> = Vec::new();
+        let mut items: Vec<Entries> = Vec::new();
         let mut size = usize::MAX;
+        let counters: BTreeSet<&String> = files.iter().flat_map(|file| file.counted.keys()).collect();
+        let counters: Vec<String> = counters.into_iter().cloned().collect();
+        let counters_size: usize = counters.iter().map(|counter| counter.len() + 3).sum();
         for file in files {
-            let entry = json!(Entry {
+            let counted =
+                file.counted.iter().filter_map(|(counter, n)| Some((counters.binary_search(counter).ok()?, *n)));
+            let entry = Entry {
                 key: file.key.clone(),
                 rows: file.rows,
                 bytes: file.size_bytes,
                 min: file.min_time.micros(),
                 max: file.max_time.micros(),
-            });
-            let bytes = entry.to_string().len() + 1;
+                counted: counted.collect(),
+            };
+            let bytes = json!(entry).to_string().len() + 1;
             if size.saturating_add(bytes) > FILE_ITEM_BYTES {
-                items.push(Vec::new());
-                size = 0;
+                items.push(Entries { counters: counters.clone(), files: Vec::new() });
+                size = counters_size;
             }
             size += bytes;
             if let Some(item) = items.last_mut() {
-                item.push(entry);
+                item.files.push(entry);
             }
         }
-        for (n, files) in items.into_iter().enumerate() {
+        for (n, item) in items.into_iter().enumerate() {
             writes.push(Write::Put {
                 key: Key::new(file_partition(table), format!("{}-{n:03}", group.id)),
-                value: json!({"files": files}),
+                value: json!(item),
                 condition: Condition::Absent,
                 expires_at: None,
             });
@@ -499,6 +519,7 @@ mod tests {
             min_time: far,
             max_time: far,
             group: group.id.clone(),
+            counted: (0..3).map(|hour| (format!("9999-12-31T{:02}#{table}", (n + hour) % 24), 123_456)).collect(),
         }
     }
 
@@ -559,7 +580,7 @@ mod tests {
         let groups = Groups::new(table.clone(), 1_000);
         for n in 0..PAGE + 3 {
             let key = Key::new("file#t", format!("g{n}-000"));
-            let value = json!({"files": [{"key": "k", "rows": 1, "bytes": 2, "min": 3, "max": 4}]});
+            let value = json!({"counters": ["h#t"], "files": [{"key": "k", "rows": 1, "bytes": 2, "min": 3, "max": 4, "counted": [[0, 1]]}]});
             table.write(vec![Write::Put { key, value, condition: Condition::Any, expires_at: None }]).await.unwrap();
         }
         let files = recorded_files(groups.table.as_ref(), "t").await.unwrap();

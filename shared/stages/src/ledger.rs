@@ -3,6 +3,8 @@
 //! received = accepted + rejected, and for each sink accepted = stored + quarantined + duplicates + off + in flight. `accepted` and `off`
 //! are counted with the publish, by the producer; a sink's other counts are written in the same transaction as what they count.
 
+pub mod audit;
+
 use crate::groups::KEEP_US;
 use crate::rows::{all, expiry};
 use serde::Serialize;

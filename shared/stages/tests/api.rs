@@ -4,6 +4,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
+use sluice_domain::lake::{EncodeError, RowCount};
 use sluice_domain::message::unpack;
 use sluice_domain::schema::Registry;
 use sluice_domain::time::{HOUR_US, Timestamp};
@@ -12,6 +13,7 @@ use sluice_stages::access::{KeyRecord, KeySpec, Keys};
 use sluice_stages::api::{Api, ApiPorts, ApiSettings, MAX_REFUSED_PER_HOUR};
 use sluice_stages::http::{Request, Response};
 use sluice_stages::ingest::{ClientIp, Ingest, IngestPorts, IngestSettings};
+use sluice_stages::ledger::audit::AuditPorts;
 use sluice_stages::quarantine::desk::{Desk, DeskPorts};
 use sluice_stages::rules::Rules;
 use sluice_testkit::fault::{Fault, Faulty};
@@ -22,6 +24,14 @@ use std::time::Duration;
 
 const RULE: &str =
     r#"{"id":"five","kind":"fluctuation","user":"u","threshold_pct":5,"comparison":">=","symbols":["GSPC"]}"#;
+
+struct Unread;
+
+impl RowCount for Unread {
+    fn rows(&self, _: &[u8]) -> Result<u64, EncodeError> {
+        unreachable!("there is no file")
+    }
+}
 
 struct NoSql;
 
@@ -81,6 +91,12 @@ impl World {
             keys: keys.clone(),
             rules: Arc::new(Rules::new(table.clone())),
             desk: desk(&table, &topic, &keys),
+            audit: AuditPorts {
+                table: table.clone(),
+                objects: Arc::new(MemoryObjects::new()),
+                search: Arc::new(MemorySearch::default()),
+                row_count: Arc::new(Unread),
+            },
         };
         let sql_limits = SqlLimits { max_rows: 1, timeout: Duration::from_secs(1), max_memory_bytes: 1 };
         let api = Api::new(ports, ApiSettings { sql_limits, sink_queues: BTreeMap::new() });

@@ -7,15 +7,17 @@ use serde_json::Value;
 use sluice_adapters_aws::athena::AthenaSql;
 use sluice_adapters_aws::sqs::{ConsoleQueue, SqsConsole, SqsQueue};
 use sluice_adapters_aws::{Resource, secrets};
+use sluice_columnar::ParquetEncoder;
 use sluice_domain::time::Timestamp;
 use sluice_entry::Function;
-use sluice_entry::functions::{HttpFunction, ingest_settings};
+use sluice_entry::functions::{ApiFunction, ingest_settings};
 use sluice_entry::settings::SettingError;
 use sluice_ports::{Document, DocumentOutcome, ErrorKind, IndexTemplate, PortError, Queue, Search, SqlLimits};
 use sluice_stages::access::{KeySpec, Keys};
 use sluice_stages::api::{Api, ApiPorts, ApiSettings};
 use sluice_stages::ingest::{Ingest, IngestPorts};
 use sluice_stages::ledger::Sink;
+use sluice_stages::ledger::audit::AuditPorts;
 use sluice_stages::quarantine::desk::{Desk, DeskPorts};
 use sluice_stages::rules::Rules;
 use std::collections::BTreeMap;
@@ -56,6 +58,12 @@ pub fn run() -> ExitCode {
             ingest: Arc::new(Ingest::new(ports, registry.clone(), ingest_settings(&start.settings)?)),
             queues: replay_queues(start, &queues)?,
         };
+        let audit = AuditPorts {
+            table: table.clone(),
+            objects: ports.objects.clone(),
+            search: search.clone(),
+            row_count: Arc::new(ParquetEncoder),
+        };
         let desk = Desk::new(ports, registry);
         let ports = ApiPorts {
             search,
@@ -66,8 +74,9 @@ pub fn run() -> ExitCode {
             keys,
             rules: Arc::new(Rules::new(table)),
             desk,
+            audit,
         };
-        Ok(Arc::new(HttpFunction(Api::new(ports, settings))) as Arc<dyn Function>)
+        Ok(Arc::new(ApiFunction(Api::new(ports, settings))) as Arc<dyn Function>)
     })
 }
 

@@ -18,7 +18,7 @@ use sluice_columnar::ParquetEncoder;
 use sluice_domain::schema::Registry;
 use sluice_entry::Function;
 use sluice_entry::functions::{
-    DetectFunction, HttpFunction, QuarantineFunction, QueueFunction, ingest_settings, notify_settings,
+    ApiFunction, DetectFunction, HttpFunction, QuarantineFunction, QueueFunction, ingest_settings, notify_settings,
 };
 use sluice_entry::settings::Settings;
 use sluice_ports::{Mail, Objects, Queue, Search, Sql, SqlLimits, Topic};
@@ -28,6 +28,7 @@ use sluice_stages::convert::{Convert, ConvertPorts, ConvertSettings};
 use sluice_stages::detect::{Detect, DetectPorts, DetectSettings};
 use sluice_stages::index::{Index, IndexPorts, IndexSettings};
 use sluice_stages::ingest::{Ingest, IngestPorts};
+use sluice_stages::ledger::audit::AuditPorts;
 use sluice_stages::notify::{Notify, NotifyPorts};
 use sluice_stages::quarantine::Quarantine;
 use sluice_stages::quarantine::desk::{Desk, DeskPorts};
@@ -125,15 +126,19 @@ impl Wiring {
             ingest,
             queues: replay_queues(topology, &off, &state)?,
         };
+        let objects = ports.objects.clone();
         let desk = Desk::new(ports, registry);
-        let ports = ApiPorts { search, sql, table, topic, queues: state.console(), keys: keys.clone(), rules, desk };
+        let row_count = Arc::new(ParquetEncoder);
+        let audit = AuditPorts { table: table.clone(), objects, search: search.clone(), row_count };
+        let queues = state.console();
+        let ports = ApiPorts { search, sql, table, topic, queues, keys: keys.clone(), rules, desk, audit };
         let sql_limits = SqlLimits {
             max_rows: settings.size("sql_max_rows")?,
             timeout: Duration::from_millis(settings.number("sql_timeout_ms")?),
             max_memory_bytes: settings.size("sql_memory_bytes")?,
         };
         let api = Api::new(ports, ApiSettings { sql_limits, sink_queues: sinks.queues });
-        functions.insert("api".into(), Arc::new(HttpFunction(api)));
+        functions.insert("api".into(), Arc::new(ApiFunction(api)));
 
         if let Some((id, f)) = topology.functions.iter().find(|(_, f)| !functions.contains_key(&f.verb)) {
             bail!("the template's function `{id}` names a stage `{}` that this program does not have", f.verb);

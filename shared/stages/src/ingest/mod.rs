@@ -11,7 +11,7 @@
 //! | 404, 405 | the path, the method |
 //! | 413 | the body, its unpacked size, its number of events, or its only event is too large |
 //! | 415 | content type or content encoding |
-//! | 429 | the key's rate, or the topic asks for fewer calls; with `Retry-After` |
+//! | 429 | the key's rate, its share while the topic asks for fewer calls, or the topic itself; with `Retry-After` |
 //! | 503 | the topic did not take the events; with `Retry-After`. Also when the disk is full: 507 belongs to WebDAV, and clients repeat a 503 |
 //!
 //! Body: `{"accepted", "rejected", "unavailable", "kept", "batch": [ids], "errors": [{"index", "pointer", "code", "reason"}]}`, at most
@@ -29,7 +29,7 @@ pub use replay::Replayed;
 use crate::access::{self, KeyRecord, Keys, Scope};
 use crate::http::{Request, Response};
 use crate::ledger;
-use crate::limits::{Allowance, Rate};
+use crate::limits::{Allowance, FairShare, Rate};
 use crate::quarantine::{self, Quarantined};
 use chrono_tz::Tz;
 use form::{Form, Refusal, refusal};
@@ -133,6 +133,7 @@ pub struct Ingest {
     registry: Arc<Registry>,
     settings: IngestSettings,
     rate: Rate,
+    share: FairShare,
     allowance: Allowance,
     requests: AtomicU64,
 }
@@ -219,6 +220,7 @@ impl Ingest {
             registry,
             settings,
             rate: Rate::default(),
+            share: FairShare::default(),
             allowance: Allowance::default(),
             requests: AtomicU64::new(0),
         }
@@ -250,7 +252,14 @@ impl Ingest {
             let reply = Response::error(429, "rate", "the key sends more events than it may");
             return with_cors(reply.with_header("retry-after", after_s.to_string()), request);
         }
+        if let Err(after_s) = self.share.admit(&key.id, now) {
+            let reply = Response::error(429, "busy", "others send too, and there is no room for all; send slower");
+            return with_cors(reply.with_header("retry-after", after_s.to_string()), request);
+        }
         let outcome = self.take(request, &key, now).await;
+        if outcome.accepted > 0 {
+            self.share.charge(&key.id, request.body.len(), now);
+        }
         self.rate.charge(&key.id, (outcome.accepted + outcome.rejected + outcome.unavailable).max(1));
         tracing::event!(
             target: "metrics",
@@ -384,6 +393,9 @@ impl Ingest {
         outcome.unavailable = unpublished.len();
         if let Some(error) = &failure {
             log_failure(error, "events cannot be published");
+            if error.kind == ErrorKind::Throttled {
+                self.share.press(shared.received);
+            }
             let (status, code, default_s) = match error.kind {
                 ErrorKind::Throttled => (429, "throttled", 1),
                 ErrorKind::Full => (503, "full", 30),

@@ -1,0 +1,285 @@
+//! The audit: what the counters say, held against what the sinks durably have, per type and hour of receive time.
+//!
+//! What a sink has is read from the sink itself: of the lake the files of committed groups that are there in their recorded size (and, where
+//! asked, whose own footer says as many rows), of the search its documents. Detect leaves nothing behind but its counters. The counters are
+//! read first and what was stored only grows, so a row that the counters have and the lake has not is lost whatever goes on meanwhile. What
+//! can be seen a moment late (a document, a message on its way) is judged in closed hours only.
+
+use super::{Counts, PARTITION, Sink, SinkCounts, is_hour};
+use crate::groups::{RecordedFile, recorded_files, recorded_tables};
+use crate::rows::all;
+use futures::StreamExt as _;
+use serde::Serialize;
+use serde_json::{Value, json};
+use sluice_domain::lake::RowCount;
+use sluice_domain::schema::counted_as;
+use sluice_domain::time::{HOUR_US, Timestamp};
+use sluice_ports::{ErrorKind, Objects, PortError, Search, Table};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// After the end of an hour it is closed this much later.
+const CLOSES_AFTER_US: i64 = HOUR_US;
+/// Objects listed at once.
+const PAGE: usize = 10_000;
+/// Files read at the same time for their footers.
+const CONCURRENT_READS: usize = 4;
+/// Types in one hour that the search is asked for; there are no more by the ledger's own naming.
+const MAX_TYPES: u64 = 10_000;
+/// Problems that an audit tells by name; `problems` counts them all.
+pub const MAX_TOLD: usize = 100;
+
+/// What an audit reads.
+#[derive(Clone)]
+pub struct AuditPorts {
+    /// Counters and recorded files.
+    pub table: Arc<dyn Table>,
+    /// The files themselves.
+    pub objects: Arc<dyn Objects>,
+    /// The documents.
+    pub search: Arc<dyn Search>,
+    /// Reads how many rows a file says that it has.
+    pub row_count: Arc<dyn RowCount>,
+}
+
+/// What is asked of an audit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// The sinks that are in use.
+    pub sinks: &'a [Sink],
+    /// Whether each file is opened and its footer counted.
+    pub deep: bool,
+}
+
+/// What an audit found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Audited {
+    /// By hour and type, in that order.
+    pub hours: Vec<Hour>,
+    /// What does not add up, at most [`MAX_TOLD`].
+    pub told: Vec<Problem>,
+    /// How much does not add up.
+    pub problems: u64,
+    /// Data files that are recorded.
+    pub files: u64,
+    /// Whether nothing is wrong.
+    pub adds_up: bool,
+}
+
+/// The events of one type received in one hour.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Hour {
+    /// `YYYY-MM-DDTHH`, UTC.
+    pub hour: String,
+    /// As it is counted: `other` for types that are not of our form.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// By the counters.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// By what the sinks have: events in the lake's files, documents.
+    pub durable: BTreeMap<Sink, i64>,
+}
+
+/// One thing that does not add up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Where.
+    pub sink: Sink,
+    /// Hour of receive time, where it is known.
+    pub hour: Option<String>,
+    /// Type, where it is known.
+    #[serde(rename = "type")]
+    pub event_type: Option<String>,
+    /// What, in a sentence.
+    pub what: String,
+}
+
+/// Counted events by (hour, type).
+type ByHour = BTreeMap<(String, String), i64>;
+
+/// Compares, sink by sink. An error is a port's: nothing can be said then.
+pub async fn audit(ports: &AuditPorts, asked: Asked<'_>, now: Timestamp) -> Result<Audited, PortError> {
+    let mut hours = counted(ports.table.as_ref(), asked.sinks).await?;
+    let mut audited = Audited::default();
+    for sink in asked.sinks {
+        let durable = match sink {
+            Sink::Lake => lake(ports, asked.deep, &mut audited).await?,
+            Sink::Search => documents(ports.search.as_ref()).await?,
+            Sink::Detect => continue,
+        };
+        for (key, n) in durable {
+            hours.entry(key).or_default().durable.insert(*sink, n);
+        }
+        for hour in hours.values_mut() {
+            hour.durable.entry(*sink).or_default();
+        }
+    }
+    for ((hour, event_type), mut found) in hours {
+        (found.hour, found.event_type) = (hour, event_type);
+        judge(&found, asked.sinks, now, &mut audited);
+        audited.hours.push(found);
+    }
+    audited.adds_up = audited.problems == 0;
+    Ok(audited)
+}
+
+impl Audited {
+    fn tell(&mut self, problem: Problem) {
+        self.problems += 1;
+        if self.told.len() < MAX_TOLD {
+            self.told.push(problem);
+        }
+    }
+}
+
+async fn counted(table: &dyn Table, sinks: &[Sink]) -> Result<BTreeMap<(String, String), Hour>, PortError> {
+    let mut hours = BTreeMap::new();
+    for row in all(table, PARTITION).await? {
+        let Some((hour, event_type)) = row.key.sort.split_once('#').filter(|(hour, _)| is_hour(hour)) else { continue };
+        let counts = Counts::read(&row.value, sinks.iter());
+        hours.insert((hour.to_owned(), event_type.to_owned()), Hour { counts, ..Hour::default() });
+    }
+    Ok(hours)
+}
+
+/// Events in the files that are there. A file that is not, or is another than recorded, is told, and counts nothing.
+async fn lake(ports: &AuditPorts, deep: bool, audited: &mut Audited) -> Result<ByHour, PortError> {
+    let mut files = Vec::new();
+    for table in recorded_tables(ports.table.as_ref()).await? {
+        files.append(&mut recorded_files(ports.table.as_ref(), &table).await?);
+    }
+    audited.files = files.len() as u64;
+    let sizes = sizes(ports.objects.as_ref()).await?;
+    let mut durable = ByHour::new();
+    let mut there = Vec::with_capacity(files.len());
+    for file in files {
+        match sizes.get(&file.key) {
+            Some(size) if *size == file.size_bytes => there.push(file),
+            // Put after the listing began, or gone: asked for by name.
+            None if exists(ports.objects.as_ref(), &file).await? => there.push(file),
+            Some(size) => audited.tell(lost(&file, &format!("has {size} bytes instead of {}", file.size_bytes))),
+            None => audited.tell(lost(&file, "is gone")),
+        }
+    }
+    if deep {
+        let read = there.into_iter().map(|file| async {
+            let rows = rows_of(ports, &file).await;
+            (file, rows)
+        });
+        let read: Vec<_> = futures::stream::iter(read).buffer_unordered(CONCURRENT_READS).collect().await;
+        there = Vec::with_capacity(read.len());
+        for (file, rows) in read {
+            match rows? {
+                Ok(rows) if rows == file.rows => there.push(file),
+                Ok(rows) => audited.tell(lost(&file, &format!("says {rows} rows"))),
+                Err(why) => audited.tell(lost(&file, &why)),
+            }
+        }
+    }
+    for file in there {
+        for (counter, n) in &file.counted {
+            if let Some((hour, event_type)) = counter.split_once('#') {
+                let n = i64::try_from(*n).unwrap_or(i64::MAX);
+                *durable.entry((hour.to_owned(), event_type.to_owned())).or_default() += n;
+            }
+        }
+    }
+    Ok(durable)
+}
+
+fn lost(file: &RecordedFile, how: &str) -> Problem {
+    let hours: BTreeSet<&str> = file.counted.keys().filter_map(|counter| counter.split('#').next()).collect();
+    let types: BTreeSet<&str> = file.counted.keys().filter_map(|counter| counter.split('#').nth(1)).collect();
+    let only = |set: &BTreeSet<&str>| match set.len() {
+        1 => set.first().map(|one| (*one).to_owned()),
+        _ => None,
+    };
+    Problem {
+        sink: Sink::Lake,
+        hour: only(&hours),
+        event_type: only(&types),
+        what: format!("the file `{}` of {} rows {how}", file.key, file.rows),
+    }
+}
+
+/// Every object of the lake with its size.
+async fn sizes(objects: &dyn Objects) -> Result<HashMap<String, u64>, PortError> {
+    let (mut sizes, mut after) = (HashMap::new(), None);
+    loop {
+        let page = objects.list("lake/", after.as_deref(), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(sizes) };
+        after = Some(last.key.clone());
+        sizes.extend(page.into_iter().map(|meta| (meta.key, meta.size_bytes)));
+    }
+}
+
+async fn exists(objects: &dyn Objects, file: &RecordedFile) -> Result<bool, PortError> {
+    let found = objects.list(&file.key, None, 1).await?;
+    Ok(found.first().is_some_and(|meta| meta.key == file.key && meta.size_bytes == file.size_bytes))
+}
+
+async fn rows_of(ports: &AuditPorts, file: &RecordedFile) -> Result<Result<u64, String>, PortError> {
+    match ports.objects.get(&file.key, None).await {
+        Ok(bytes) => Ok(ports.row_count.rows(&bytes).map_err(|e| format!("cannot be read: {e}"))),
+        Err(e) if e.kind == ErrorKind::NotFound => Ok(Err("is gone".into())),
+        Err(e) => Err(e),
+    }
+}
+
+/// Documents by hour of receive time and type.
+async fn documents(search: &dyn Search) -> Result<ByHour, PortError> {
+    let ask = json!({"size": 0, "query": {"match_all": {}}, "aggs": {"hours": {
+        "date_histogram": {"field": "receivedtime", "fixed_interval": "1h", "min_doc_count": 1},
+        "aggs": {"types": {"terms": {"field": "type", "size": MAX_TYPES}}},
+    }}});
+    let found = search.search("sluice-*", &ask).await?;
+    let mut documents = ByHour::new();
+    for hour in buckets(&found["aggregations"]["hours"]) {
+        let at = hour["key"].as_f64().and_then(|ms| Timestamp::from_micros((ms * 1_000.0) as i64));
+        let Some(at) = at else {
+            let what = "a bucket of a date histogram has no time";
+            return Err(PortError::new(ErrorKind::Corrupt, "search.search", what));
+        };
+        for one in buckets(&hour["types"]) {
+            let name = counted_as(one["key"].as_str().unwrap_or_default()).to_owned();
+            let n = one["doc_count"].as_i64().unwrap_or(0);
+            *documents.entry((at.to_micros_text()[..13].to_owned(), name)).or_default() += n;
+        }
+    }
+    Ok(documents)
+}
+
+fn buckets(aggregation: &Value) -> &[Value] {
+    aggregation["buckets"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn judge(hour: &Hour, sinks: &[Sink], now: Timestamp, audited: &mut Audited) {
+    let closed = Timestamp::parse_rfc3339(&format!("{}:00:00Z", hour.hour))
+        .is_some_and(|begins| now >= begins.plus_micros(HOUR_US + CLOSES_AFTER_US));
+    for sink in sinks {
+        let none = SinkCounts::default();
+        let counts = hour.counts.sinks.get(sink).unwrap_or(&none);
+        let durable = hour.durable.get(sink).copied();
+        let stored = counts.stored;
+        let what = match durable {
+            Some(durable) if durable < stored && (closed || *sink == Sink::Lake) => {
+                Some(format!("{stored} events are counted as stored and {durable} are there"))
+            }
+            Some(durable) if durable > stored && closed => {
+                Some(format!("{durable} events are there and {stored} are counted as stored"))
+            }
+            _ if counts.in_flight < 0 => {
+                Some(format!("{} more events are accounted for than were accepted", -counts.in_flight))
+            }
+            _ if counts.in_flight > 0 && closed => {
+                Some(format!("{} events are on their way since the hour was closed", counts.in_flight))
+            }
+            _ => None,
+        };
+        if let Some(what) = what {
+            let (hour, event_type) = (Some(hour.hour.clone()), Some(hour.event_type.clone()));
+            audited.tell(Problem { sink: *sink, hour, event_type, what });
+        }
+    }
+}
