@@ -216,6 +216,14 @@ impl Stack {
         Ok(Self { account, clients, bucket, table, topic, queues: urls, admin_key_secret, workgroup })
     }
 
+    fn dead_letters(&self) -> String {
+        let letters = self.queues.iter().filter_map(|(name, url)| {
+            let stage = name.strip_suffix("DeadLetterQueue")?.to_lowercase();
+            Some(format!("{}={url}", if stage == "alerts" { "notify" } else { &stage }))
+        });
+        letters.collect::<Vec<_>>().join(",")
+    }
+
     /// The environment of every function of this stack, as Lambda and the template give it.
     pub fn environment(&self) -> Vec<(String, String)> {
         let queues: Vec<String> = self.queues.iter().map(|(name, url)| format!("{name}={url}")).collect();
@@ -226,6 +234,7 @@ impl Stack {
                 ("SLUICE_ATHENA_DATABASE", "default".to_owned()),
                 ("SLUICE_ATHENA_WORKGROUP", self.workgroup.clone()),
                 ("SLUICE_BUCKET", self.bucket.clone()),
+                ("SLUICE_DEAD_LETTERS", self.dead_letters()),
                 ("SLUICE_MAIL_FROM", "alerts@sluice.example".to_owned()),
                 ("SLUICE_QUARANTINE_QUEUE", self.queues.get("QuarantineQueue").cloned().unwrap_or_default()),
                 ("SLUICE_QUEUES", queues.join(",")),

@@ -367,6 +367,68 @@ fn the_api_function_answers_what_the_gateway_hands_over() {
     assert!(status["body"].as_str().unwrap().contains("ConvertDeadLetterQueue"), "{status}");
 }
 
+/// A request to `api` with an admin key.
+fn ask(key: &str, method: &str, path: &str, body: &Value) -> String {
+    let mut request: Value = serde_json::from_str(&sample("api/rules-add").replace("sample-admin-key", key)).unwrap();
+    request["rawPath"] = path.into();
+    request["requestContext"]["http"]["method"] = method.into();
+    request["requestContext"]["http"]["path"] = path.into();
+    request["body"] = body.to_string().into();
+    request.to_string()
+}
+
+#[test]
+fn what_was_refused_is_sent_again_by_the_api_function_and_the_ledger_adds_up() {
+    let Some(world) = World::new() else { return };
+    let (write, admin) =
+        (world.key(KeySpec { max_age_days: None, ..KeySpec::write(["*"]) }), world.key(KeySpec::admin()));
+    let mut ingest = world.start("ingest");
+    let mut event: Value =
+        serde_json::from_str(&sample("ingest/one-event").replace("sample-write-key", &write)).unwrap();
+    event["body"] = r#"{"id":"a","source":"shop","type":"web.event","data":{"e_v":"seven"}}"#.into();
+    event["isBase64Encoded"] = false.into();
+    assert_eq!(ingest.call(&event.to_string()).unwrap().unwrap()["statusCode"], 400);
+    assert_eq!(world.quarantined().len(), 1);
+    // A deployment without search has no queue for it.
+    let environment = world.environment().into_iter().map(|(name, value)| {
+        let kept = |queue: &&str| !queue.starts_with("Index");
+        let value =
+            if name == "SLUICE_QUEUES" { value.split(',').filter(kept).collect::<Vec<_>>().join(",") } else { value };
+        (name, value)
+    });
+    let mut api = Lambda::start("api", &environment.collect::<Vec<_>>()).unwrap();
+    let mut call = |method: &str, path: &str, body: Value| -> Value {
+        let reply = api.call(&ask(&admin, method, path, &body)).unwrap().unwrap();
+        assert_eq!(reply["statusCode"], 200, "{reply}");
+        serde_json::from_str(reply["body"].as_str().unwrap()).unwrap()
+    };
+    let listed = call("GET", "/v1/quarantine", json!({}));
+    let handle = listed["records"][0]["handle"].as_str().unwrap();
+    assert_eq!((&listed["records"][0]["pointer"], &listed["next"]), (&json!("/data/e_v"), &Value::Null));
+    let text = r#"{"id":"a","source":"shop","type":"web.event","data":{"e_v":7}}"#;
+    let repairs = json!({"repairs": [{"handle": handle, "text": text}], "dry_run": false});
+    assert_eq!(call("POST", "/v1/quarantine/repair", repairs)["results"][0]["outcome"], "sent");
+    let all = json!({"select": {}});
+    assert_eq!(call("POST", "/v1/quarantine/replay", all.clone())["results"][0]["events"], json!({"web.event": 1}));
+    assert_eq!(call("POST", "/v1/quarantine/replay", all)["results"], json!([]));
+    // The audit records of these calls came too.
+    let published = world.take("ConvertQueue");
+    let mut convert = world.start("convert");
+    assert_eq!(convert.call(&self::event(&published)).unwrap(), all_acknowledged(), "{}", convert.log());
+    assert_eq!(world.rows("web_event"), 1);
+    let ledger = call("GET", "/v1/ledger", json!({}));
+    let hours = ledger["hours"].as_array().unwrap();
+    let row = hours.iter().find(|hour| hour["type"] == "web.event").unwrap();
+    assert_eq!(
+        (&row["accepted"], &row["rejected"], &row["durable"]["lake"]),
+        (&json!(1), &json!(0), &json!(1)),
+        "{row}"
+    );
+    assert_eq!(api.call(&sample("api/tick")).unwrap(), Ok(json!({"problems": 0})), "{}", api.log());
+    let mut quarantine = world.start("quarantine");
+    assert_eq!(quarantine.call(&sample("quarantine/tick")).unwrap(), Ok(json!({"swept": 0})), "{}", quarantine.log());
+}
+
 #[test]
 fn the_first_admin_key_is_made_of_the_stacks_secret() {
     let Some(world) = World::new() else { return };
@@ -406,6 +468,7 @@ fn a_function_without_a_setting_says_which() {
         ("ingest", "SLUICE_TOPIC"),
         ("notify", "SLUICE_TABLE"),
         ("quarantine", "SLUICE_BUCKET"),
+        ("quarantine", "SLUICE_DEAD_LETTERS"),
     ] {
         let environment: Vec<_> = world.environment().into_iter().filter(|(name, _)| name != variable).collect();
         let (code, log) = Lambda::start(verb, &environment).unwrap().ended().unwrap();

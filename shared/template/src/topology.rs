@@ -877,25 +877,37 @@ impl<'a> Reader<'a> {
     fn alarm(&mut self, resource: Resource) -> Result<(), TemplateError> {
         let path = &resource.path;
         let read: read::AlarmProperties = self.properties(&resource)?;
-        let subject = match read.dimensions.as_slice() {
-            [only] => only,
-            _ => return Err(TemplateError::invalid(format!("{path}.Dimensions"), "one dimension is needed here")),
+        // A metric of the product itself is told by stack and stage.
+        let (at, subject) = match read.dimensions.as_slice() {
+            [only] => (0, only),
+            [stack, stage] if stack.name == "Stack" => (1, stage),
+            _ => {
+                let what = "either one dimension is needed here, or `Stack` and `Stage`";
+                return Err(TemplateError::invalid(format!("{path}.Dimensions"), what));
+            }
         };
+        let place = format!("{path}.Dimensions[{at}]");
+        let verb = self.topology.function_of(&subject.value).map(|(id, _)| id.to_owned());
         let (namespace, what, there) = match subject.name.as_str() {
             "QueueName" => ("AWS/SQS", "queue", self.topology.queues.contains_key(&subject.value)),
             "FunctionName" => ("AWS/Lambda", "function", self.topology.functions.contains_key(&subject.value)),
+            "Stage" if at == 1 => ("Sluice", "stage", verb.is_some()),
             other => {
-                return Err(TemplateError::unknown_name(format!("{path}.Dimensions[0].Name"), "value", other)
-                    .knowing(["FunctionName", "QueueName"]));
+                return Err(TemplateError::unknown_name(format!("{place}.Name"), "value", other).knowing([
+                    "FunctionName",
+                    "QueueName",
+                    "Stage",
+                ]));
             }
         };
         only(&read.namespace, &[namespace], path, "Namespace")?;
-        existing(there, what, &subject.value, &format!("{path}.Dimensions[0].Value"))?;
+        existing(there, what, &subject.value, &format!("{place}.Value"))?;
         for (index, topic) in read.alarm_actions.iter().enumerate() {
             let path = format!("{path}.AlarmActions[{index}]");
             existing(self.topology.topics.contains(topic), "topic", topic, &path)?;
         }
-        let alarm = Alarm { metric: read.metric_name, subject: subject.value.clone(), topics: read.alarm_actions };
+        let subject = if at == 1 { verb.unwrap_or_default() } else { subject.value.clone() };
+        let alarm = Alarm { metric: read.metric_name, subject, topics: read.alarm_actions };
         self.topology.alarms.insert(resource.id, alarm);
         Ok(())
     }
