@@ -1,6 +1,6 @@
 # Thin commands only; what they do stands in scripts/ and in cargo.
 
-.PHONY: run test check bench build fmt deploy invoke localstack
+.PHONY: run test check bench soak build fmt deploy invoke localstack
 
 STAGE ?= dev
 
@@ -15,6 +15,9 @@ check: ## Format, lints, dependency rules
 
 bench: ## Benchmarks beside what a user would pick instead
 	@scripts/bench.sh
+
+soak: ## Ten million events while the server is killed every few seconds, with memory, disk and queues over time
+	@scripts/soak.sh
 
 build: ## The fully optimized binary: target/release/sluice
 	@scripts/need.sh cargo && cargo build --release --locked -p sluice

@@ -18,8 +18,11 @@ use std::time::{Duration, Instant};
 /// How long a condition may take to come true. Not a bound on speed: a loaded machine is slow, a broken program never gets there.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// The `sluice` binary that was built with these tests.
+/// The `sluice` binary that was built with these tests, or the one that `SLUICE_TEST_BINARY` names.
 pub fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("SLUICE_TEST_BINARY") {
+        return named.into();
+    }
     let mut path = std::env::current_exe().unwrap_or_default();
     path.pop();
     if path.ends_with("deps") {
