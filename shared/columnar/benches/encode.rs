@@ -10,11 +10,10 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use sluice_columnar::{ParquetEncoder, arrow_schema};
 use sluice_domain::demo::bench_event;
-use sluice_domain::event::{Event, Shared};
-use sluice_domain::json::{self, Value};
+use sluice_domain::event::Shared;
 use sluice_domain::lake::Encoder;
+use sluice_domain::scan::Events;
 use sluice_domain::schema::Schema;
-use sluice_domain::time::Timestamp;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -52,15 +51,15 @@ fn loads() -> Vec<Load> {
     SCHEMAS.iter().enumerate().map(load).collect()
 }
 
-fn read<'a>(message: &'a str, shared: &Shared<'a>) -> Vec<Event<'a>> {
-    let Value::Array(nodes) = json::parse_str(message).unwrap().value else { panic!("not a list") };
-    nodes.into_iter().map(|node| Event::read(node, shared).unwrap()).collect()
-}
-
-fn encode(schema: &Schema, events: &[Event<'_>]) -> Vec<u8> {
-    let (file, misfits) = ParquetEncoder::new().encode(schema, events).unwrap();
-    assert_eq!(misfits, []);
-    file.unwrap().bytes
+fn encode(encoder: &ParquetEncoder, load: &Load) -> Vec<u8> {
+    let shared = Shared::default();
+    let mut table = encoder.table(&load.schema).unwrap();
+    let mut events = Events::new(&load.message, &shared);
+    while events.advance().unwrap() {
+        let head = events.head().unwrap();
+        assert!(table.push_text(&head, events.cursor()));
+    }
+    table.encode(&(0..table.rows()).collect::<Vec<u32>>()).unwrap().bytes
 }
 
 fn peer(schema: &Schema, flat: &str) -> Vec<u8> {
@@ -82,36 +81,25 @@ fn peer(schema: &Schema, flat: &str) -> Vec<u8> {
 }
 
 fn bench(c: &mut Criterion) {
-    let loads = loads();
-    let shared = Shared { received: Timestamp::default(), client_ip: None, user_agent: None };
+    let (loads, encoder) = (loads(), ParquetEncoder::new());
     for load in &loads {
-        let ours = encode(&load.schema, &read(&load.message, &shared)).len();
-        let theirs = peer(&load.schema, &load.flat).len();
+        let (ours, theirs) = (encode(&encoder, load).len(), peer(&load.schema, &load.flat).len());
         println!("{}: {} B of JSON, {ours} B of Parquet, peer {theirs} B", load.schema.event_type, load.message.len());
     }
     let mut group = c.benchmark_group("encode");
     group.sample_size(20).throughput(Throughput::Elements((EVENTS_PER_TYPE * loads.len()) as u64));
     group.bench_function("sluice: message to Parquet", |b| {
-        b.iter(|| {
-            for load in &loads {
-                black_box(encode(&load.schema, &read(&load.message, &shared)));
-            }
-        });
+        b.iter(|| loads.iter().for_each(|load| _ = black_box(encode(&encoder, load))));
     });
     group.bench_function("peer: arrow-json to Parquet", |b| {
-        b.iter(|| {
-            for load in &loads {
-                black_box(peer(&load.schema, &load.flat));
-            }
-        });
+        b.iter(|| loads.iter().for_each(|load| _ = black_box(peer(&load.schema, &load.flat))));
     });
     group.finish();
 
-    let parsed: Vec<Vec<Event<'_>>> = loads.iter().map(|load| read(&load.message, &shared)).collect();
-    let mut group = c.benchmark_group("encode one type, parsed");
+    let mut group = c.benchmark_group("encode one type");
     group.sample_size(20).throughput(Throughput::Elements(EVENTS_PER_TYPE as u64));
-    for (load, events) in loads.iter().zip(&parsed) {
-        group.bench_function(&load.schema.event_type, |b| b.iter(|| black_box(encode(&load.schema, events))));
+    for load in &loads {
+        group.bench_function(&load.schema.event_type, |b| b.iter(|| black_box(encode(&encoder, load))));
     }
     group.finish();
 }

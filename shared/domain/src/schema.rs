@@ -521,6 +521,33 @@ impl Column {
         Ok(cell)
     }
 
+    /// Whether a text is in the bounds of this column, which holds text. [`Self::read`] says why not.
+    pub fn takes_text(&self, text: &str) -> bool {
+        let Bounds { allowed, min_length, max_length, .. } = &self.bounds;
+        let in_length = || {
+            // Bytes bound characters from above, and a quarter of them from below.
+            let sure = max_length.is_none_or(|max| text.len() <= max) && min_length.unwrap_or(0) <= text.len() / 4;
+            let fits = |length| max_length.is_none_or(|max| length <= max) && min_length.unwrap_or(0) <= length;
+            sure || fits(text.chars().count())
+        };
+        (allowed.is_empty() || allowed.iter().any(|a| a == text)) && in_length()
+    }
+
+    /// Whether only listed values are allowed.
+    pub fn is_enumerated(&self) -> bool {
+        !self.bounds.allowed.is_empty()
+    }
+
+    /// Whether a number that was sent is in the range of this column, which is not enumerated.
+    pub fn takes_number(&self, number: f64) -> bool {
+        self.bounds.minimum.is_none_or(|min| number >= min) && self.bounds.maximum.is_none_or(|max| number <= max)
+    }
+
+    /// Whether this column, which is not enumerated, takes a list of so many elements.
+    pub fn takes_items(&self, count: usize) -> bool {
+        self.bounds.min_items.is_none_or(|min| count >= min) && self.bounds.max_items.is_none_or(|max| count <= max)
+    }
+
     fn search_mapping(&self) -> Json {
         let scalar = match &self.kind {
             ColumnKind::List(element) => element.as_ref(),

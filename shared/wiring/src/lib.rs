@@ -93,7 +93,8 @@ impl Wiring {
             Arc::new(HttpFunction(Ingest::new(ports, registry.clone(), ingest_settings(settings)?))),
         );
         let ports = ConvertPorts { objects: objects.clone(), table: table.clone(), quarantine: quarantine.clone() };
-        let convert = Convert::new(ports, registry.clone(), Arc::new(ParquetEncoder), ConvertSettings::default());
+        let convert =
+            Convert::new(ports, registry.clone(), Arc::new(ParquetEncoder::new()), ConvertSettings::default());
         functions.insert("convert".into(), Arc::new(QueueFunction(convert)));
         let ports = IndexPorts { search: search.clone(), table: table.clone(), quarantine: quarantine.clone() };
         let index = Index::new(ports, registry.clone(), IndexSettings::default());
