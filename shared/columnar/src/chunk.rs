@@ -153,9 +153,11 @@ impl<'l> Leaf<'l> {
         if let Values::List(lists) = &lane.values {
             return Self::of_lists(lane, lists, rows, spec);
         }
-        let dense = lane.is_dense(rows);
-        let present = || rows.iter().filter(|row| lane.has(**row as usize)).copied().collect::<Vec<u32>>();
-        let present = (!dense).then(present);
+        let present = match () {
+            () if lane.rows() == 0 => Some(Vec::new()),
+            () if lane.is_dense(rows) => None,
+            () => Some(rows.iter().filter(|row| lane.has(**row as usize)).copied().collect::<Vec<u32>>()),
+        };
         let there = present.as_deref().unwrap_or(rows);
         let values = Dense::new(lane, there, spec.repeats);
         let levels = if column.max_def_level() == 0 {
@@ -169,7 +171,7 @@ impl<'l> Leaf<'l> {
             Levels::Some(has) => usize::from(has[i]),
             _ => usize::from(!there.is_empty()),
         };
-        let pages = spans(rows.len(), &values, |i| (1, has(i)));
+        let pages = spans(rows.len(), rows.len(), &values, |i| (1, has(i)));
         Self { levels, values, pages }
     }
 
@@ -198,7 +200,7 @@ impl<'l> Leaf<'l> {
             sizes.push((definition.len() - before.0, there.len() - before.1));
         }
         let values = Dense::new(&lists.elements, &there, spec.repeats);
-        let pages = spans(rows.len(), &values, |i| sizes[i]);
+        let pages = spans(rows.len(), definition.len(), &values, |i| sizes[i]);
         Self { levels: Levels::Lists { repetition, definition }, values, pages }
     }
 
@@ -223,8 +225,11 @@ impl<'l> Leaf<'l> {
     }
 }
 
-/// Cuts rows into pages; `sizes` answers how many levels and how many values a row has.
-fn spans(rows: usize, values: &Dense<'_>, sizes: impl Fn(usize) -> (usize, usize)) -> Vec<Span> {
+/// Cuts rows with so many `levels` in all into pages; `sizes` answers how many levels and how many values a row has.
+fn spans(rows: usize, levels: usize, values: &Dense<'_>, sizes: impl Fn(usize) -> (usize, usize)) -> Vec<Span> {
+    if rows <= PAGE_ROWS && values.size_bytes() < PAGE_BYTES {
+        return vec![Span { rows, levels: 0..levels, values: 0..values.len() }];
+    }
     let mut pages = Vec::new();
     let mut page = Span { rows: 0, levels: 0..0, values: 0..0 };
     let mut bytes = 0;

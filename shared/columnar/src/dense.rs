@@ -67,6 +67,22 @@ impl<'l> Dense<'l> {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Coded { codes, .. } => codes.len(),
+            Self::Plain(values) => values.len(),
+        }
+    }
+
+    /// About how many bytes all values take.
+    pub(crate) fn size_bytes(&self) -> usize {
+        match self {
+            Self::Plain(Plain::Texts(texts)) => texts.iter().map(|text| text.len() + 4).sum(),
+            _ if self.len() == 0 => 0,
+            _ => self.len() * self.value_bytes(0),
+        }
+    }
+
     /// About how many bytes a value takes.
     pub(crate) fn value_bytes(&self, i: usize) -> usize {
         match self {

@@ -3,49 +3,48 @@
 use crate::lane::{Lane, Values};
 use crate::words::NULL;
 use sluice_domain::scan::place;
-
-/// A row and what it is sorted by first.
-struct Key {
-    /// Smaller only where the value is smaller; 0 where there is none.
-    major: u128,
-    time: i64,
-    row: u32,
-}
+use std::cmp::Ordering;
 
 /// Rows ascending by the column `sort`, then `time`, `source`, `id`, absent values first, text by its bytes; rows that are equal in all
 /// four keep their order.
 pub(crate) fn sorted(lanes: &[Lane], sort: Option<usize>, rows: &[u32]) -> Vec<u32> {
-    let column = sort.map(|index| &lanes[index]);
     let times: &[i64] = match &lanes[place::TIME].values {
         Values::Whole(times) => times,
         _ => &[],
     };
+    let time = |row: u32| times[row as usize];
+    let by_identity = |a: u32, b: u32| {
+        let by = |lane: usize| lanes[lane].text_of(a as usize).cmp(lanes[lane].text_of(b as usize));
+        by(place::SOURCE).then_with(|| by(place::ID)).then(a.cmp(&b))
+    };
+    let column = sort.map(|index| &lanes[index]);
     let majors = column.map(|lane| Majors::new(lane, rows));
-    let mut keys: Vec<Key> = rows
-        .iter()
-        .map(|row| Key {
-            major: majors.as_ref().map_or(0, |majors| majors.of(*row as usize)),
-            time: times[*row as usize],
-            row: *row,
-        })
-        .collect();
-    let is_exact = majors.as_ref().is_none_or(Majors::is_exact);
-    let text = |lane: usize, key: &Key| lanes[lane].text_of(key.row as usize);
-    keys.sort_unstable_by(|a, b| {
-        let by_value = || match column {
-            Some(column) if !is_exact => compare(column, a.row as usize, b.row as usize),
-            _ => std::cmp::Ordering::Equal,
-        };
-        let by_identity = || {
-            let by = |lane| text(lane, a).cmp(text(lane, b));
-            by(place::SOURCE).then_with(|| by(place::ID)).then(a.row.cmp(&b.row))
-        };
-        a.major.cmp(&b.major).then_with(by_value).then(a.time.cmp(&b.time)).then_with(by_identity)
-    });
-    keys.into_iter().map(|key| key.row).collect()
+    let major = |row: u32| majors.as_ref().map_or(0, |majors| majors.of(row as usize));
+    if let (Some(column), Some(false)) = (column, majors.as_ref().map(Majors::is_exact)) {
+        return by_key(rows, major, |a, b| {
+            let by_value = compare(column, a as usize, b as usize);
+            by_value.then_with(|| time(a).cmp(&time(b))).then_with(|| by_identity(a, b))
+        });
+    }
+    // Mostly both parts fit into one word.
+    let (first, last) = rows.iter().fold((i64::MAX, i64::MIN), |(a, b), row| (a.min(time(*row)), b.max(time(*row))));
+    let time_bits = u64::BITS - last.wrapping_sub(first).cast_unsigned().leading_zeros();
+    let most = majors.as_ref().map_or(0, Majors::most);
+    if time_bits < 64 && most <= u128::from(u64::MAX >> time_bits) {
+        let key = |row| (major(row) as u64) << time_bits | time(row).wrapping_sub(first).cast_unsigned();
+        return by_key(rows, key, by_identity);
+    }
+    by_key(rows, |row| (major(row), time(row)), by_identity)
 }
 
-/// Makes the first part of the key.
+/// Sorts rows by a key, and where that is equal by `tie`.
+fn by_key<K: Ord + Copy>(rows: &[u32], key: impl Fn(u32) -> K, tie: impl Fn(u32, u32) -> Ordering) -> Vec<u32> {
+    let mut keys: Vec<(K, u32)> = rows.iter().map(|row| (key(*row), *row)).collect();
+    keys.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| tie(a.1, b.1)));
+    keys.into_iter().map(|(_, row)| row).collect()
+}
+
+/// Makes the first part of a row's key: smaller only where the value is smaller, and 0 where there is none.
 struct Majors<'l> {
     lane: &'l Lane,
     /// For each distinct text its place among them in order.
@@ -68,7 +67,8 @@ impl<'l> Majors<'l> {
                 }
             }
             used.sort_unstable_by(|a, b| words.texts.get(*a as usize).cmp(words.texts.get(*b as usize)));
-            for (rank, code) in (0u32..).zip(used) {
+            // A text comes after no text.
+            for (rank, code) in (1u32..).zip(used) {
                 ranks[code as usize] = rank;
             }
         }
@@ -80,7 +80,8 @@ impl<'l> Majors<'l> {
             return 0;
         }
         let signed = |n: i64| u128::from(n.cast_unsigned() ^ (1 << 63));
-        PRESENT
+        let present = if self.most() == u128::MAX { PRESENT } else { 0 };
+        present
             | match &self.lane.values {
                 Values::Words(words) => u128::from(self.ranks[words.codes[row] as usize]),
                 Values::Texts(texts) => {
@@ -91,7 +92,7 @@ impl<'l> Majors<'l> {
                     u128::from_be_bytes(first)
                 }
                 Values::Whole(values) => signed(values[row]),
-                Values::Boolean(values) => u128::from(values[row]),
+                Values::Boolean(values) => 1 + u128::from(values[row]),
                 Values::Huge(values) => (values[row].cast_unsigned() ^ (1 << 127)) >> 1,
                 // The order of floats as integers (`f64::total_cmp`).
                 Values::Number(values) => {
@@ -99,8 +100,17 @@ impl<'l> Majors<'l> {
                     signed(bits ^ (((bits >> 63).cast_unsigned() >> 1).cast_signed()))
                 }
                 // Lists have no order.
-                Values::List(_) => 0,
+                Values::List(_) => 1,
             }
+    }
+
+    /// No key is greater.
+    fn most(&self) -> u128 {
+        match &self.lane.values {
+            Values::Words(words) => words.texts.len() as u128,
+            Values::Boolean(_) | Values::List(_) => 2,
+            _ => u128::MAX,
+        }
     }
 
     /// Whether equal keys mean equal values.
@@ -109,7 +119,7 @@ impl<'l> Majors<'l> {
     }
 }
 
-fn compare(lane: &Lane, a: usize, b: usize) -> std::cmp::Ordering {
+fn compare(lane: &Lane, a: usize, b: usize) -> Ordering {
     match &lane.values {
         Values::Huge(values) => values[a].cmp(&values[b]),
         _ => lane.text_of(a).cmp(lane.text_of(b)),

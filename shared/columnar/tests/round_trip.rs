@@ -5,7 +5,9 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::Compression;
+use parquet::basic::{BoundaryOrder, Compression};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use proptest::prelude::*;
 use sluice_columnar::{ParquetEncoder, arrow_schema};
@@ -15,6 +17,7 @@ use sluice_domain::lake::{EncodedFile, Encoder, Misfit};
 use sluice_domain::scan::Events;
 use sluice_domain::schema::{Cell, Schema, decimal_text};
 use sluice_domain::time::Timestamp;
+use std::ops::Range;
 
 const KINDS: &str = r#"{"type":"object","x-type":"test.kinds","x-sort":"word","properties":{
     "word":{"type":"string","x-bloom":true,"x-column-id":101},
@@ -372,6 +375,92 @@ fn rows_are_sorted_across_the_parts_in_which_they_are_held() {
     let numbers: Vec<String> = (0..80_000).map(|n| if n % 2 == 0 { format!("[{n}]") } else { "null".into() }).collect();
     assert_eq!(column(&rows, "numbers"), numbers);
     assert!(column(&rows, "day").iter().all(|day| day == "null"));
+}
+
+#[test]
+fn what_pages_say_of_their_values_is_so() {
+    let schema = kinds();
+    // A third of the counts is missing, in the second page all of them; texts share more than statistics hold.
+    let texts: Vec<String> = (0..50_000u32)
+        .map(|i| {
+            let count = if i % 3 == 0 || (20_000..40_000).contains(&i) { "null".into() } else { (i * 7 % 50_000).to_string() };
+            format!(
+                r#"{{"id":"{i}","source":"s","type":"test.kinds","time":"2026-11-21T10:00:00Z","data":{{"word":"{}{i:06}","count":{count},"yes":{}}}}}"#,
+                "가".repeat(30), i >= 40_000
+            )
+        })
+        .collect();
+    let file = encode(&schema, &texts).0.unwrap();
+    let rows = read(&schema, &file);
+    let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
+    let metadata = reader.parse_and_finish(&Bytes::from(file.bytes)).unwrap();
+    let columns = metadata.row_group(0).columns();
+    let place = |name: &str| columns.iter().position(|c| c.column_path().string() == name).unwrap();
+    let pages = |name: &str| -> Vec<Range<usize>> {
+        let locations = metadata.offset_index().unwrap()[0][place(name)].page_locations();
+        let starts: Vec<usize> = locations.iter().map(|l| usize::try_from(l.first_row_index).unwrap()).collect();
+        let ends = starts.iter().skip(1).copied().chain([50_000]);
+        starts.iter().zip(ends).map(|(start, end)| *start..end).collect()
+    };
+    let index = |name: &str| &metadata.column_index().unwrap()[0][place(name)];
+
+    let ColumnIndexMetaData::BYTE_ARRAY(words) = index("word") else { panic!() };
+    let values: Vec<String> = column(&rows, "word").iter().map(|word| word.trim_matches('"').to_owned()).collect();
+    assert_eq!(index("word").get_boundary_order(), Some(BoundaryOrder::ASCENDING));
+    assert!(pages("word").len() > 3, "text fills pages before rows do");
+    for (i, page) in pages("word").into_iter().enumerate() {
+        let (least, greatest) = (words.min_value(i).unwrap(), words.max_value(i).unwrap());
+        assert!(least <= values[page.start].as_bytes() && greatest >= values[page.end - 1].as_bytes());
+        assert!(least.len() <= 64 && greatest.len() <= 64);
+    }
+    assert!(!columns[place("word")].statistics().unwrap().max_is_exact());
+
+    let ColumnIndexMetaData::INT64(counts) = index("count") else { panic!() };
+    let values: Vec<Option<i64>> = column(&rows, "count").iter().map(|n| n.parse().ok()).collect();
+    assert_eq!(pages("count").len(), 3);
+    for (i, page) in pages("count").into_iter().enumerate() {
+        let nulls = values[page.clone()].iter().filter(|n| n.is_none()).count();
+        assert_eq!(counts.null_count(i), Some(nulls as i64));
+        assert_eq!(counts.min_value(i).copied(), values[page.clone()].iter().flatten().min().copied());
+        assert_eq!(counts.max_value(i).copied(), values[page].iter().flatten().max().copied());
+    }
+    assert!(index("count").is_null_page(1) && !index("count").is_null_page(0));
+
+    let ColumnIndexMetaData::BOOLEAN(yes) = index("yes") else { panic!() };
+    assert_eq!((yes.max_value(0), yes.min_value(2)), (Some(&false), Some(&true)));
+    let statistics = columns[place("count")].statistics().unwrap();
+    assert_eq!(
+        statistics.null_count_opt(),
+        Some(column(&rows, "count").iter().filter(|n| *n == "null").count() as u64)
+    );
+}
+
+#[test]
+fn some_rows_of_a_table_make_a_file_of_their_own() {
+    let (schema, shared) = (kinds(), shared());
+    let event = |id: u32, data: &str| {
+        format!(r#"{{"id":"{id}","source":"s","type":"test.kinds","time":"2026-11-21T10:00:00Z","data":{{{data}}}}}"#)
+    };
+    let texts = [
+        event(0, r#""word":"b","numbers":[1]"#),
+        event(1, r#""word":"never","numbers":[2,3],"count":7"#),
+        event(2, r#""numbers":[]"#),
+        event(3, r#""word":"a","numbers":[4,null]"#),
+    ];
+    let message = format!("[{}]", texts.join(","));
+    let mut table = ParquetEncoder::new().table(&schema).unwrap();
+    let mut events = Events::new(&message, &shared);
+    while events.advance().unwrap() {
+        let head = events.head().unwrap();
+        assert!(table.push_text(&head, events.cursor()));
+    }
+    let file = table.encode(&[0, 2, 3]).unwrap();
+    assert_eq!(file.rows, 3);
+    assert!(!file.bytes.windows(5).any(|bytes| bytes == b"never"), "nothing of the other row is in it");
+    let rows = read(&schema, &file);
+    assert_eq!(column(&rows, "word"), ["null", "\"a\"", "\"b\""]);
+    assert_eq!(column(&rows, "numbers"), ["[]", "[4,null]", "[1]"]);
+    assert_eq!(column(&rows, "count"), ["null"; 3]);
 }
 
 #[test]
