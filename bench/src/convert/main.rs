@@ -4,6 +4,8 @@
 //! Each contender is a process of its own and says itself how much processor time it took from text in memory or a file to bytes of files;
 //! starting up is not counted. Processor time is what to compare: the clock depends on who else is on the machine.
 
+#[path = "../../../shared/columnar/benches/arrow_json/mod.rs"]
+mod arrow_json;
 mod memory;
 mod ours;
 
@@ -24,6 +26,7 @@ fn main() -> anyhow::Result<()> {
         ["ours", file, folder, slice_bytes] => {
             say(&ours::convert(Path::new(file), Path::new(folder), slice_bytes.parse()?)?)
         }
+        ["arrow-json", file] => say(&ours::peer(Path::new(file))?),
         ["memory", file] => say(&memory::invoke(Path::new(file))?),
         [events] => compare(events.parse().context("usage: convert [EVENTS]")?),
         _ => anyhow::bail!("usage: convert [EVENTS]"),
@@ -60,6 +63,12 @@ fn compare(events: u64) -> anyhow::Result<()> {
     let whole = ours(usize::MAX)?;
     row("sluice, a file per partition", &whole, &whole, events);
     row("sluice, in slices of 8 MiB as the stage does", &ours(8 << 20)?, &whole, events);
+    row(
+        "arrow-json + parquet, each type flattened beforehand",
+        &run(Command::new(&me).arg("arrow-json").arg(&file))?,
+        &whole,
+        events,
+    );
     let python = root.join(".venv/bin/python");
     for (name, script, share) in [
         ("DuckDB", "convert_duckdb.py", 1),

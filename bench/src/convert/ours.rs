@@ -81,3 +81,20 @@ pub fn convert(file: &Path, folder: &Path, slice_bytes: usize) -> anyhow::Result
     let bytes = files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
     Ok(crate::figures(events, cpu_s, bytes, allocations))
 }
+
+/// The same by `arrow-json`, from the file's events of each type as flat lines.
+pub fn peer(file: &Path) -> anyhow::Result<Value> {
+    let text = std::fs::read_to_string(file)?;
+    let registry = registry()?;
+    let mut flat: HashMap<&str, String> = HashMap::new();
+    for line in text.lines() {
+        let kind = registry.iter().find(|schema| line.contains(&format!("\"type\":\"{}\"", schema.event_type)));
+        let kind = kind.ok_or_else(|| anyhow::anyhow!("an event of another type"))?;
+        flat.entry(&kind.event_type).or_default().push_str(&crate::arrow_json::flat(line));
+    }
+    let (before, allocated) = (cpu_s()?, allocations());
+    let files: Vec<Vec<u8>> =
+        flat.iter().map(|(kind, lines)| crate::arrow_json::convert(registry.resolve(kind), lines)).collect();
+    let (cpu_s, allocations) = (cpu_s()? - before, allocations() - allocated);
+    Ok(crate::figures(text.lines().count(), cpu_s, files.iter().map(|file| file.len() as u64).sum(), allocations))
+}

@@ -3,20 +3,16 @@
 //! in one line before Criterion's figures.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use arrow::datatypes::{DataType, Field, Schema as ArrowSchema};
-use arrow::json::ReaderBuilder;
+mod arrow_json;
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
-use sluice_columnar::{ParquetEncoder, arrow_schema};
+use sluice_columnar::ParquetEncoder;
 use sluice_domain::demo::bench_event;
 use sluice_domain::event::Shared;
 use sluice_domain::lake::Encoder;
 use sluice_domain::scan::Events;
 use sluice_domain::schema::Schema;
 use std::hint::black_box;
-use std::sync::Arc;
 
 const EVENTS_PER_TYPE: usize = 5_000;
 const SCHEMAS: [(&str, &str); 4] = [
@@ -37,16 +33,7 @@ struct Load {
 fn loads() -> Vec<Load> {
     let load = |(kind, (name, file)): (usize, &(&str, &str))| {
         let texts: Vec<String> = (0..EVENTS_PER_TYPE).map(|i| bench_event((i * SCHEMAS.len() + kind) as u64)).collect();
-        let flat = texts.iter().map(|text| {
-            let mut event: serde_json::Value = serde_json::from_str(text).unwrap();
-            let event = event.as_object_mut().unwrap();
-            event.insert("receivedtime".into(), "2026-01-15T00:00:00Z".into());
-            if let Some(serde_json::Value::Object(data)) = event.remove("data") {
-                event.extend(data);
-            }
-            serde_json::to_string(event).unwrap() + "\n"
-        });
-        let flat = flat.collect();
+        let flat = texts.iter().map(|text| arrow_json::flat(text)).collect();
         Load { schema: Schema::parse(name, file).unwrap(), message: format!("[{}]", texts.join(",")), flat }
     };
     SCHEMAS.iter().enumerate().map(load).collect()
@@ -63,24 +50,6 @@ fn encode(encoder: &ParquetEncoder, load: &Load) -> Vec<u8> {
     table.encode(&(0..table.rows()).collect::<Vec<u32>>()).unwrap().bytes
 }
 
-fn peer(schema: &Schema, flat: &str) -> Vec<u8> {
-    let arrow = arrow_schema(schema);
-    let fields = arrow.fields().iter().map(|field| match field.data_type() {
-        // Its reader knows zones by name only with another feature.
-        DataType::Timestamp(unit, _) => {
-            Field::new(field.name(), DataType::Timestamp(*unit, Some("+00:00".into())), true)
-        }
-        _ => field.as_ref().clone(),
-    });
-    let arrow = Arc::new(ArrowSchema::new(fields.collect::<Vec<Field>>()));
-    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
-    let mut writer = ArrowWriter::try_new(Vec::new(), arrow.clone(), Some(properties)).unwrap();
-    for batch in ReaderBuilder::new(arrow).with_batch_size(8_192).build(flat.as_bytes()).unwrap() {
-        writer.write(&batch.unwrap()).unwrap();
-    }
-    writer.into_inner().unwrap()
-}
-
 /// Rounds of both in turn, by the processor time of this thread, so that others on the machine disturb both alike and count for neither.
 fn compare(encoder: &ParquetEncoder, loads: &[Load]) {
     const ROUNDS: usize = 40;
@@ -94,7 +63,7 @@ fn compare(encoder: &ParquetEncoder, loads: &[Load]) {
         let start = cpu_s();
         loads.iter().for_each(|load| _ = black_box(encode(encoder, load)));
         let middle = cpu_s();
-        loads.iter().for_each(|load| _ = black_box(peer(&load.schema, &load.flat)));
+        loads.iter().for_each(|load| _ = black_box(arrow_json::convert(&load.schema, &load.flat)));
         (ours, theirs) = (ours + middle - start, theirs + cpu_s() - middle);
     }
     let events = (ROUNDS * EVENTS_PER_TYPE * loads.len()) as f64;
@@ -109,7 +78,7 @@ fn compare(encoder: &ParquetEncoder, loads: &[Load]) {
 fn bench(c: &mut Criterion) {
     let (loads, encoder) = (loads(), ParquetEncoder::new());
     for load in &loads {
-        let (ours, theirs) = (encode(&encoder, load).len(), peer(&load.schema, &load.flat).len());
+        let (ours, theirs) = (encode(&encoder, load).len(), arrow_json::convert(&load.schema, &load.flat).len());
         println!("{}: {} B of JSON, {ours} B of Parquet, peer {theirs} B", load.schema.event_type, load.message.len());
     }
     compare(&encoder, &loads);
@@ -119,7 +88,7 @@ fn bench(c: &mut Criterion) {
         b.iter(|| loads.iter().for_each(|load| _ = black_box(encode(&encoder, load))));
     });
     group.bench_function("peer: arrow-json to Parquet", |b| {
-        b.iter(|| loads.iter().for_each(|load| _ = black_box(peer(&load.schema, &load.flat))));
+        b.iter(|| loads.iter().for_each(|load| _ = black_box(arrow_json::convert(&load.schema, &load.flat))));
     });
     group.finish();
 

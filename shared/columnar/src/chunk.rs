@@ -272,10 +272,32 @@ impl Levels {
     }
 }
 
-/// Compresses the pages of a chunk, where that makes it smaller, with a context that each thread keeps.
+/// What each thread keeps for compressing: making a context costs more than compressing a small page, and room for the worst case is mostly
+/// not needed.
+struct Compressor {
+    context: zstd::bulk::Compressor<'static>,
+    room: Vec<u8>,
+}
+
+impl Compressor {
+    fn compress(&mut self, page: &[u8]) -> std::io::Result<Vec<u8>> {
+        let bound = zstd::zstd_safe::compress_bound(page.len());
+        if self.room.len() < bound {
+            self.room.resize(bound, 0);
+        }
+        let size = self.context.compress_to_buffer(page, self.room.as_mut_slice())?;
+        let packed = self.room[..size].to_vec();
+        // A page larger than usual holds one large text.
+        self.room.truncate(2 * PAGE_BYTES);
+        self.room.shrink_to(2 * PAGE_BYTES);
+        Ok(packed)
+    }
+}
+
+/// Compresses the pages of a chunk, where that makes it smaller.
 fn compress(pages: Vec<Vec<u8>>) -> Result<(Compression, Vec<Vec<u8>>)> {
     thread_local! {
-        static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+        static COMPRESSOR: RefCell<Option<Compressor>> = const { RefCell::new(None) };
     }
     let size = |pages: &[Vec<u8>]| pages.iter().map(Vec::len).sum::<usize>();
     if size(&pages) < LEAST_COMPRESSED_BYTES {
@@ -284,7 +306,7 @@ fn compress(pages: Vec<Vec<u8>>) -> Result<(Compression, Vec<Vec<u8>>)> {
     let compressed = COMPRESSOR.with_borrow_mut(|kept| {
         let compressor = match kept {
             Some(compressor) => compressor,
-            None => kept.insert(zstd::bulk::Compressor::new(1)?),
+            None => kept.insert(Compressor { context: zstd::bulk::Compressor::new(1)?, room: Vec::new() }),
         };
         pages.iter().map(|page| compressor.compress(page)).collect::<std::io::Result<Vec<_>>>()
     })?;

@@ -1,5 +1,7 @@
 //! Texts of a column as numbers: each distinct text is kept once.
 
+use sluice_domain::scan::begins_with;
+
 /// The code of a row without a value.
 pub(crate) const NULL: u32 = u32::MAX;
 
@@ -82,7 +84,7 @@ impl Words {
     /// Appends a text; one that was not there yet only where `takes` says so. Answers whether it was appended.
     #[inline]
     pub(crate) fn push(&mut self, text: &[u8], takes: impl FnOnce() -> bool) -> bool {
-        if self.last().is_some_and(|last| last == text) {
+        if self.last().is_some_and(|last| is_same(last, text)) {
             self.codes.push(self.last);
             return true;
         }
@@ -105,7 +107,7 @@ impl Words {
         for _ in 0..MAX_SEARCH {
             match self.slots[at] {
                 0 => break,
-                found if self.texts.get(found as usize - 1) == text => return Some(found - 1),
+                found if is_same(self.texts.get(found as usize - 1), text) => return Some(found - 1),
                 _ => at = (at + 1) & mask,
             }
         }
@@ -140,6 +142,11 @@ impl Words {
         let distinct = self.texts.len();
         self.full || (distinct >= FIRST_LOOK && distinct.is_power_of_two() && distinct * 2 > self.codes.len())
     }
+}
+
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && begins_with(a, b)
 }
 
 /// Eight bytes at a time, mixed by folding a product (wyhash, Wang Yi).

@@ -68,7 +68,7 @@ impl<'t> Cursor<'t> {
     /// Goes over a text where it comes next.
     #[inline]
     pub fn eat_text(&mut self, text: &[u8]) -> bool {
-        let found = self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(text));
+        let found = self.bytes.get(self.at..).is_some_and(|rest| begins_with(rest, text));
         if found {
             self.at += text.len();
         }
@@ -78,10 +78,9 @@ impl<'t> Cursor<'t> {
     /// Goes over a string with this content, which is known to need no escape, and over its quotes.
     #[inline]
     pub fn eat_string(&mut self, content: &[u8]) -> bool {
-        let found = self
-            .bytes
-            .get(self.at + 1..)
-            .is_some_and(|rest| rest.len() > content.len() && rest[content.len()] == b'"' && rest.starts_with(content));
+        let found = self.bytes.get(self.at + 1..).is_some_and(|rest| {
+            rest.len() > content.len() && rest[content.len()] == b'"' && begins_with(rest, content)
+        });
         if found && self.peek() == Some(b'"') {
             self.at += content.len() + 2;
             return true;
@@ -162,6 +161,33 @@ impl<'t> Cursor<'t> {
         let (node, end) = json::value_at(self.text, self.at, depth, MAX_EVENT_DEPTH).ok()?;
         self.at = end;
         Some(node)
+    }
+}
+
+/// Whether a text begins with another one: what a call of the general comparison costs is most of it for texts as short as names are.
+#[inline]
+pub fn begins_with(text: &[u8], beginning: &[u8]) -> bool {
+    let length = beginning.len();
+    let Some(text) = text.get(..length) else { return false };
+    let (mut a, mut b) = (text, beginning);
+    while let (Some(x), Some(y)) = (a.first_chunk::<8>(), b.first_chunk::<8>()) {
+        if u64::from_le_bytes(*x) != u64::from_le_bytes(*y) {
+            return false;
+        }
+        (a, b) = (&a[8..], &b[8..]);
+    }
+    // The last eight bytes, some of them for the second time.
+    match (text.last_chunk::<8>(), beginning.last_chunk::<8>()) {
+        (Some(x), Some(y)) => u64::from_le_bytes(*x) == u64::from_le_bytes(*y),
+        _ => match (
+            text.first_chunk::<4>(),
+            beginning.first_chunk::<4>(),
+            text.last_chunk::<4>(),
+            beginning.last_chunk(),
+        ) {
+            (Some(a), Some(b), Some(x), Some(y)) => a == b && x == y,
+            _ => text.iter().zip(beginning).all(|(x, y)| x == y),
+        },
     }
 }
 
