@@ -3,7 +3,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/need.sh cargo cc python3
-scripts/python.sh >/dev/null
+python=$(scripts/python.sh)
+# Peers that only the benchmarks need: pandas and Polars, about 340 MB.
+"$python" -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 cargo build --locked --profile bench -p sluice -p sluice-bench
 cargo run --locked --profile bench -q -p sluice-bench -- "${SLUICE_BENCH_EVENTS:-1000000}"
+cargo run --locked --profile bench -q -p sluice-bench --bin sluice-bench-convert
 cargo bench --locked -p sluice-columnar -p sluice-stages --bench encode --bench ingest

@@ -171,7 +171,11 @@ fn a_million_events_are_stored_once_although_the_server_dies_again_and_again() {
     assert_eq!(server.stop().unwrap(), Some(0));
     let counted = python(COUNT, &[data.to_str().unwrap()]).unwrap();
     if let Some(counted) = counted {
-        assert_eq!(counted, format!("{events} {events} {:016x} {:016x}", 0, events - 1), "rows, ids, first and last by DuckDB");
+        assert_eq!(
+            counted,
+            format!("{events} {events} {:016x} {:016x}", 0, events - 1),
+            "rows, ids, first and last by DuckDB"
+        );
     }
     println!("{events} events, {} kills, {} duplicates", kills.load(Ordering::Relaxed), rows("duplicates"));
 }

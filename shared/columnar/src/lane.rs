@@ -1,157 +1,316 @@
 //! One column being filled.
 
-use crate::schema::{element_field, timestamp_type};
-use arrow::array::{
-    ArrayRef, BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int64Builder, ListArray, StringBuilder,
-    TimestampMicrosecondBuilder,
-};
-use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::FieldRef;
-use arrow::error::ArrowError;
+use crate::words::{NULL, Texts, Words};
 use sluice_domain::schema::{Cell, ColumnKind};
-use std::sync::Arc;
 
 /// A column being filled. Rows that were not named are null, and cost nothing until a value follows them.
+#[derive(Debug)]
 pub(crate) struct Lane {
-    values: Values,
+    pub(crate) values: Values,
+    /// Rows that are filled.
     rows: usize,
+    /// For each row whether it has a value; empty while all have one, and not kept by [`Values::Words`].
+    present: Vec<bool>,
 }
 
-enum Values {
-    Text(StringBuilder),
-    Integer(Int64Builder),
-    Number(Float64Builder),
-    Decimal(Decimal128Builder),
-    Timestamp(TimestampMicrosecondBuilder),
-    Date(Date32Builder),
-    Boolean(BooleanBuilder),
+/// What a lane holds; rows without a value hold a zero or an empty text.
+#[derive(Debug)]
+pub(crate) enum Values {
+    /// Text that repeats.
+    Words(Words),
+    /// Text that does not.
+    Texts(Texts),
+    /// Integers, timestamps, days, and decimals of at most 18 digits.
+    Whole(Vec<i64>),
+    /// Longer decimals.
+    Huge(Vec<i128>),
+    Number(Vec<f64>),
+    Boolean(Vec<bool>),
     List(Box<Lists>),
 }
 
-struct Lists {
-    field: FieldRef,
-    /// Ends of the lists so far, beginning with a 0.
-    offsets: Vec<i32>,
-    present: Vec<bool>,
-    elements: Lane,
+/// Lists: where each ends among the elements.
+#[derive(Debug)]
+pub(crate) struct Lists {
+    pub(crate) ends: Vec<u32>,
+    pub(crate) elements: Lane,
 }
 
+/// A value of another kind than its column, which reading by the same schema cannot give, or too much text.
+#[derive(Debug)]
+pub(crate) struct Unset;
+
 impl Lane {
-    /// A lane for a column's kind; `id` is its field id.
-    pub(crate) fn new(kind: &ColumnKind, id: i32) -> Result<Self, ArrowError> {
-        let values = match kind {
-            ColumnKind::Integer => Values::Integer(Int64Builder::new()),
-            ColumnKind::Number => Values::Number(Float64Builder::new()),
-            ColumnKind::Decimal { precision, scale } => {
-                Values::Decimal(Decimal128Builder::new().with_precision_and_scale(*precision, scale.cast_signed())?)
-            }
-            ColumnKind::Text | ColumnKind::Json => Values::Text(StringBuilder::new()),
-            ColumnKind::Timestamp => {
-                Values::Timestamp(TimestampMicrosecondBuilder::new().with_data_type(timestamp_type()))
-            }
-            ColumnKind::Date => Values::Date(Date32Builder::new()),
-            ColumnKind::Boolean => Values::Boolean(BooleanBuilder::new()),
-            ColumnKind::List(element) => {
-                let field = element_field(element, id);
-                let elements = Self::new(element, id)?;
-                Values::List(Box::new(Lists { field, offsets: vec![0], present: Vec::new(), elements }))
-            }
-        };
-        Ok(Self { values, rows: 0 })
+    /// A lane for text; `repeats` says whether its values are expected to.
+    pub(crate) fn text(repeats: bool) -> Self {
+        let values = if repeats { Values::Words(Words::new()) } else { Values::Texts(Texts::default()) };
+        Self { values, rows: 0, present: Vec::new() }
     }
 
-    /// Sets the value of a row, which comes after all rows set so far. An error means that the cell is of another kind than the lane,
-    /// which reading by the same schema cannot give.
-    pub(crate) fn set(&mut self, row: usize, cell: &Cell<'_>) -> Result<(), ArrowError> {
-        if let Cell::Null = cell {
+    /// A lane for a column's kind.
+    pub(crate) fn new(kind: &ColumnKind, repeats: bool) -> Self {
+        let values = match kind {
+            ColumnKind::Text | ColumnKind::Json => return Self::text(repeats),
+            ColumnKind::Integer | ColumnKind::Timestamp | ColumnKind::Date => Values::Whole(Vec::new()),
+            ColumnKind::Decimal { precision: 0..=18, .. } => Values::Whole(Vec::new()),
+            ColumnKind::Decimal { .. } => Values::Huge(Vec::new()),
+            ColumnKind::Number => Values::Number(Vec::new()),
+            ColumnKind::Boolean => Values::Boolean(Vec::new()),
+            ColumnKind::List(element) => {
+                Values::List(Box::new(Lists { ends: Vec::new(), elements: Self::new(element, true) }))
+            }
+        };
+        Self { values, rows: 0, present: Vec::new() }
+    }
+
+    /// Rows that are filled: all after them are null.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether a row has a value.
+    #[inline]
+    pub(crate) fn has(&self, row: usize) -> bool {
+        row < self.rows
+            && match &self.values {
+                Values::Words(words) => words.codes[row] != NULL,
+                _ => self.present.is_empty() || self.present[row],
+            }
+    }
+
+    /// The text of a row that has one.
+    #[inline]
+    pub(crate) fn text_of(&self, row: usize) -> &[u8] {
+        match &self.values {
+            _ if !self.has(row) => &[],
+            Values::Words(words) => words.texts.get(words.codes[row] as usize),
+            Values::Texts(texts) => texts.get(row),
+            _ => &[],
+        }
+    }
+
+    /// Whether every one of these rows has a value, as far as that is known without looking at each.
+    pub(crate) fn is_dense(&self, rows: &[u32]) -> bool {
+        let all = self.present.is_empty() && !matches!(self.values, Values::Words(_));
+        all && rows.iter().all(|row| (*row as usize) < self.rows)
+    }
+
+    /// Makes all rows before `row` that were not set null, and `row` the next to be set.
+    #[inline]
+    fn begin(&mut self, row: usize) {
+        if row > self.rows {
+            self.skip_to(row);
+        }
+        if !self.present.is_empty() {
+            self.present.push(true);
+        }
+        self.rows = row + 1;
+    }
+
+    #[cold]
+    fn skip_to(&mut self, row: usize) {
+        if !matches!(self.values, Values::Words(_)) {
+            if self.present.is_empty() {
+                self.present.resize(self.rows, true);
+            }
+            self.present.resize(row, false);
+        }
+        match &mut self.values {
+            Values::Words(words) => words.codes.resize(row, NULL),
+            Values::Texts(texts) => (texts.len()..row).for_each(|_| _ = texts.push(&[])),
+            Values::Whole(v) => v.resize(row, 0),
+            Values::Huge(v) => v.resize(row, 0),
+            Values::Number(v) => v.resize(row, 0.0),
+            Values::Boolean(v) => v.resize(row, false),
+            Values::List(lists) => {
+                let end = lists.end();
+                lists.ends.resize(row, end);
+            }
+        }
+        self.rows = row;
+    }
+
+    /// Takes the last row's value out.
+    pub(crate) fn pop(&mut self) {
+        self.rows = self.rows.saturating_sub(1);
+        self.present.truncate(self.rows);
+        match &mut self.values {
+            Values::Words(words) => words.codes.truncate(self.rows),
+            Values::Texts(texts) => texts.truncate(self.rows),
+            Values::Whole(v) => v.truncate(self.rows),
+            Values::Huge(v) => v.truncate(self.rows),
+            Values::Number(v) => v.truncate(self.rows),
+            Values::Boolean(v) => v.truncate(self.rows),
+            Values::List(lists) => {
+                lists.ends.truncate(self.rows);
+                lists.drop_open();
+            }
+        }
+    }
+
+    /// Sets the text of a row, which comes after all rows set so far, where the lane has it already or `takes` it.
+    #[inline]
+    pub(crate) fn set_text(&mut self, row: usize, text: &str, takes: impl FnOnce() -> bool) -> Result<(), Unset> {
+        if let Values::Words(words) = &mut self.values {
+            if row > self.rows {
+                words.codes.resize(row, NULL);
+            }
+            // The rows between are there now, whether or not the text is taken.
+            self.rows = row;
+            if !words.push(text.as_bytes(), takes) {
+                return Err(Unset);
+            }
+            self.rows = row + 1;
+            if words.is_full() {
+                self.spread();
+            }
             return Ok(());
         }
-        self.fill_to(row);
-        self.rows = row + 1;
-        match (&mut self.values, cell) {
-            (Values::Text(b), Cell::Text(v) | Cell::Json(v)) => b.append_value(v),
-            (Values::Integer(b), Cell::Integer(v)) => b.append_value(*v),
-            (Values::Number(b), Cell::Number(v)) => b.append_value(*v),
-            (Values::Decimal(b), Cell::Decimal(v)) => b.append_value(*v),
-            (Values::Timestamp(b), Cell::Timestamp(v)) => b.append_value(*v),
-            (Values::Date(b), Cell::Date(v)) => b.append_value(*v),
-            (Values::Boolean(b), Cell::Boolean(v)) => b.append_value(*v),
-            (Values::List(lists), Cell::List(cells)) => {
-                let start = lists.end();
-                for (i, cell) in cells.iter().enumerate() {
-                    lists.elements.set(start + i, cell)?;
-                }
-                lists.close(start + cells.len())?;
+        if !takes() {
+            return Err(Unset);
+        }
+        self.begin(row);
+        let Values::Texts(texts) = &mut self.values else { return Err(Unset) };
+        if texts.push(text.as_bytes()) { Ok(()) } else { Err(Unset) }
+    }
+
+    /// The text that was set last, where the lane knows it by a number.
+    #[inline]
+    pub(crate) fn last_word(&self) -> Option<&[u8]> {
+        match &self.values {
+            Values::Words(words) => words.last(),
+            _ => None,
+        }
+    }
+
+    /// Sets a row to [`Self::last_word`].
+    #[inline]
+    pub(crate) fn set_last_word(&mut self, row: usize) {
+        if let Values::Words(words) = &mut self.values {
+            if row > self.rows {
+                words.codes.resize(row, NULL);
             }
-            _ => return Err(ArrowError::SchemaError("a value of another kind than its column".into())),
+            words.push_last();
+            self.rows = row + 1;
+        }
+    }
+
+    /// Words become texts: they hardly repeat.
+    #[cold]
+    fn spread(&mut self) {
+        let Values::Words(words) = &self.values else { return };
+        let mut texts = Texts::default();
+        let mut whole = true;
+        for code in &words.codes {
+            whole &= texts.push(if *code == NULL { &[] } else { words.texts.get(*code as usize) });
+        }
+        // Else the text would be too long; as words it is not.
+        if whole {
+            if words.codes.contains(&NULL) {
+                self.present = words.codes.iter().map(|code| *code != NULL).collect();
+            }
+            self.values = Values::Texts(texts);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn set_whole(&mut self, row: usize, value: i64) -> Result<(), Unset> {
+        self.begin(row);
+        match &mut self.values {
+            Values::Whole(values) => values.push(value),
+            Values::Huge(values) => values.push(i128::from(value)),
+            _ => return Err(Unset),
         }
         Ok(())
     }
 
-    /// Makes all rows before `row` that were not set null.
-    fn fill_to(&mut self, row: usize) {
-        let missing = row.saturating_sub(self.rows);
-        if missing == 0 {
-            return;
-        }
-        self.rows = row;
+    #[inline]
+    pub(crate) fn set_number(&mut self, row: usize, value: f64) -> Result<(), Unset> {
+        self.begin(row);
         match &mut self.values {
-            Values::Text(b) => b.append_nulls(missing),
-            Values::Integer(b) => b.append_nulls(missing),
-            Values::Number(b) => b.append_nulls(missing),
-            Values::Decimal(b) => b.append_nulls(missing),
-            Values::Timestamp(b) => b.append_nulls(missing),
-            Values::Date(b) => b.append_nulls(missing),
-            Values::Boolean(b) => b.append_nulls(missing),
-            Values::List(lists) => lists.skip(missing),
+            Values::Number(values) => values.push(value),
+            _ => return Err(Unset),
         }
+        Ok(())
     }
 
-    /// The column of the first `rows` rows; the lane is empty after it.
-    pub(crate) fn finish(&mut self, rows: usize) -> Result<ArrayRef, ArrowError> {
-        self.fill_to(rows);
-        self.rows = 0;
-        Ok(match &mut self.values {
-            Values::Text(b) => Arc::new(b.finish()),
-            Values::Integer(b) => Arc::new(b.finish()),
-            Values::Number(b) => Arc::new(b.finish()),
-            Values::Decimal(b) => Arc::new(b.finish()),
-            Values::Timestamp(b) => Arc::new(b.finish()),
-            Values::Date(b) => Arc::new(b.finish()),
-            Values::Boolean(b) => Arc::new(b.finish()),
-            Values::List(lists) => Arc::new(lists.finish()?),
-        })
+    #[inline]
+    pub(crate) fn set_boolean(&mut self, row: usize, value: bool) -> Result<(), Unset> {
+        self.begin(row);
+        match &mut self.values {
+            Values::Boolean(values) => values.push(value),
+            _ => return Err(Unset),
+        }
+        Ok(())
+    }
+
+    /// Sets a row to a list of the elements that `fill` sets, from the row of the elements that it is given; it answers how many. An error
+    /// leaves the row out.
+    #[inline]
+    pub(crate) fn set_list<E: From<Unset>>(
+        &mut self,
+        row: usize,
+        fill: impl FnOnce(&mut Self, usize) -> Result<usize, E>,
+    ) -> Result<(), E> {
+        let Values::List(lists) = &mut self.values else { return Err(Unset.into()) };
+        let start = lists.end() as usize;
+        let end = match fill(&mut lists.elements, start).map(|count| u32::try_from(start + count)) {
+            Ok(Ok(end)) => end,
+            result => {
+                lists.drop_open();
+                return Err(result.err().unwrap_or_else(|| Unset.into()));
+            }
+        };
+        self.begin(row);
+        if let Values::List(lists) = &mut self.values {
+            lists.ends.push(end);
+        }
+        Ok(())
+    }
+
+    /// Sets the value of a row, which comes after all rows set so far.
+    pub(crate) fn set(&mut self, row: usize, cell: &Cell<'_>) -> Result<(), Unset> {
+        match cell {
+            Cell::Null => Ok(()),
+            Cell::Text(text) | Cell::Json(text) => self.set_text(row, text, || true),
+            Cell::Integer(n) | Cell::Timestamp(n) => self.set_whole(row, *n),
+            Cell::Date(day) => self.set_whole(row, i64::from(*day)),
+            Cell::Decimal(n) => match &mut self.values {
+                Values::Huge(_) => {
+                    self.begin(row);
+                    let Values::Huge(values) = &mut self.values else { return Err(Unset) };
+                    values.push(*n);
+                    Ok(())
+                }
+                _ => self.set_whole(row, i64::try_from(*n).map_err(|_| Unset)?),
+            },
+            Cell::Number(n) => self.set_number(row, *n),
+            Cell::Boolean(b) => self.set_boolean(row, *b),
+            Cell::List(cells) => self.set_list(row, |elements, start| {
+                cells.iter().enumerate().try_for_each(|(i, cell)| elements.set(start + i, cell))?;
+                Ok(cells.len())
+            }),
+        }
     }
 }
 
 impl Lists {
-    fn end(&self) -> usize {
-        // Offsets are never negative.
-        self.offsets.last().map_or(0, |end| usize::try_from(*end).unwrap_or_default())
+    /// The elements of a row's list.
+    pub(crate) fn elements_of(&self, row: usize) -> std::ops::Range<u32> {
+        let start = if row == 0 { 0 } else { self.ends[row - 1] };
+        start..self.ends[row]
     }
 
-    fn close(&mut self, end: usize) -> Result<(), ArrowError> {
-        let end = i32::try_from(end).map_err(|_| ArrowError::OffsetOverflowError(end))?;
-        self.offsets.push(end);
-        self.present.push(true);
-        Ok(())
+    #[inline]
+    fn end(&self) -> u32 {
+        self.ends.last().copied().unwrap_or(0)
     }
 
-    fn skip(&mut self, lists: usize) {
-        let end = self.offsets.last().copied().unwrap_or_default();
-        self.offsets.resize(self.offsets.len() + lists, end);
-        self.present.resize(self.present.len() + lists, false);
-    }
-
-    fn finish(&mut self) -> Result<ListArray, ArrowError> {
-        let elements = self.elements.finish(self.end())?;
-        let offsets = std::mem::replace(&mut self.offsets, vec![0]);
-        let present = std::mem::take(&mut self.present);
-        ListArray::try_new(
-            Arc::clone(&self.field),
-            OffsetBuffer::new(ScalarBuffer::from(offsets)),
-            elements,
-            Some(NullBuffer::from(present)),
-        )
+    /// Takes elements out that belong to no list.
+    fn drop_open(&mut self) {
+        let end = self.end() as usize;
+        while self.elements.rows > end {
+            self.elements.pop();
+        }
     }
 }

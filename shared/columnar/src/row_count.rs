@@ -27,11 +27,12 @@ mod tests {
         let schema = Schema::parse("w", r#"{"type":"object","x-type":"web.event"}"#).unwrap();
         let text = r#"{"id":"a","source":"s","type":"web.event","time":"2026-11-21T10:00:00Z"}"#;
         let event = || Event::read(json::parse_str(text).unwrap(), &Shared::default()).unwrap();
-        let (file, _) = ParquetEncoder::new().encode(&schema, &[event(), event(), event()]).unwrap();
-        let bytes = file.unwrap().bytes;
-        assert_eq!(ParquetEncoder.rows(&bytes), Ok(3));
+        let mut table = ParquetEncoder::new().table(&schema).unwrap();
+        (0..3).for_each(|_| table.push(&event()).unwrap());
+        let bytes = table.encode(&[0, 1, 2]).unwrap().bytes;
+        assert_eq!(ParquetEncoder::new().rows(&bytes), Ok(3));
         for damaged in [&bytes[..bytes.len() - 1], &bytes[..4], b""] {
-            assert!(ParquetEncoder.rows(damaged).is_err());
+            assert!(ParquetEncoder::new().rows(damaged).is_err());
         }
     }
 }

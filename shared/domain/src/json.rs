@@ -176,6 +176,15 @@ pub fn parse_within(text: &str, max_depth: usize) -> Result<Node<'_>, JsonError>
     result.map_err(|kind| JsonError { offset: reader.at.min(text.len()), kind, pointer: reader.pointer_text() })
 }
 
+/// Parses the JSON value that begins at byte `at` of a text, `depth` levels deep in it, without looking at what follows. Answers the value
+/// and where it ends; the pointer of an error begins at the value.
+pub fn value_at(text: &str, at: usize, depth: usize, max_depth: usize) -> Result<(Node<'_>, usize), JsonError> {
+    let mut reader = Reader { text, bytes: text.as_bytes(), at, pointer: Vec::new(), max_depth };
+    let result = reader.value(depth);
+    let error = |kind| JsonError { offset: reader.at.min(text.len()), kind, pointer: reader.pointer_text() };
+    result.map_err(error).map(|node| (node, reader.at))
+}
+
 /// Appends `text` as a JSON string with quotes.
 pub fn write_string(out: &mut String, text: &str) {
     out.push('"');
@@ -470,7 +479,7 @@ impl<'a> Reader<'a> {
 
 /// Skips eight bytes at a time while none of them ends a string, escapes or is a control character
 /// (<https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>).
-fn skip_plain(bytes: &[u8], mut at: usize) -> usize {
+pub(crate) fn skip_plain(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const HIGHS: u64 = ONES << 7;
     let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;

@@ -1,6 +1,7 @@
 //! The lake's layout: object keys, and what turns events into a file's bytes.
 
 use crate::event::Event;
+use crate::scan::{Cursor, Head};
 use crate::schema::Schema;
 use crate::time::Timestamp;
 use std::fmt;
@@ -21,12 +22,9 @@ pub struct EncodedFile {
     pub max_time: Timestamp,
 }
 
-/// Events that do not fit the schema that the encoder was given: position and reason. Ingest has checked them, but the schema may have
-/// changed since.
+/// Why an event does not fit the schema of its table. Ingest has checked it, but the schema may have changed since.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misfit {
-    /// Position in the events given.
-    pub position: usize,
     /// JSON pointer inside the event.
     pub pointer: String,
     /// What is wrong.
@@ -45,10 +43,27 @@ impl fmt::Display for EncodeError {
 
 impl std::error::Error for EncodeError {}
 
-/// Turns events of one table and one partition into one data file, sorted by (`x-sort`, `time`, `source`, `id`).
+/// Makes the data files of tables.
 pub trait Encoder: Send + Sync {
-    /// Encodes the events that fit; answers the file (`None` when none fits) and those that do not.
-    fn encode(&self, schema: &Schema, events: &[Event<'_>]) -> Result<(Option<EncodedFile>, Vec<Misfit>), EncodeError>;
+    /// A table without rows, for the events of one partition.
+    fn table(&self, schema: &Schema) -> Result<Box<dyn TableBuilder>, EncodeError>;
+}
+
+/// The rows of one partition of one table.
+pub trait TableBuilder: Send + Sync {
+    /// Reads an event straight from its text: `head` is what stands before its data, and the cursor stands behind that. Answers whether it
+    /// became the next row, and then the cursor stands behind the event. Where it answers `false` nothing has happened, and
+    /// [`Self::push`] has to say why.
+    fn push_text<'t>(&mut self, head: &Head<'t>, cursor: &mut Cursor<'t>) -> bool;
+
+    /// Makes an event the next row, or says why it does not fit.
+    fn push(&mut self, event: &Event<'_>) -> Result<(), Misfit>;
+
+    /// How many rows there are.
+    fn rows(&self) -> u32;
+
+    /// A data file of some of the rows (at least one, each at most once), sorted by (`x-sort`, `time`, `source`, `id`).
+    fn encode(&self, rows: &[u32]) -> Result<EncodedFile, EncodeError>;
 }
 
 /// Says how many rows a data file has by its own footer.

@@ -11,5 +11,6 @@ pub mod json;
 pub mod lake;
 pub mod message;
 pub mod retry;
+pub mod scan;
 pub mod schema;
 pub mod time;

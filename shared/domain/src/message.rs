@@ -7,7 +7,7 @@
 
 use crate::event::{Event, Shared};
 use crate::json::{self, Node, Value};
-use crate::schema::{area, counted_as};
+use crate::schema::{Violation, area, counted_as};
 use crate::time::Timestamp;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -36,6 +36,9 @@ const EVENT_ROOM_BYTES: usize = 320;
 const CUT_BYTES: usize = 180 * 1024;
 /// Largest text of events that a message may unpack to: a request's bound on AWS with room to spare.
 pub const MAX_UNPACKED_BYTES: usize = 16 * 1024 * 1024;
+
+/// Deepest nesting of a message's events: their list takes one level, and attributes that were moved to `extra` one more.
+pub const MAX_EVENT_DEPTH: usize = json::MAX_DEPTH + 2;
 
 /// What a message says about its events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -135,6 +138,13 @@ impl fmt::Display for MessageError {
 }
 
 impl std::error::Error for MessageError {}
+
+impl From<Violation> for MessageError {
+    /// Of an event that cannot be read.
+    fn from(violation: Violation) -> Self {
+        error("malformed_message", format!("{}: {}", violation.pointer, violation.reason))
+    }
+}
 
 fn error(code: &'static str, reason: impl Into<String>) -> MessageError {
     MessageError { code, reason: reason.into() }
@@ -311,14 +321,12 @@ impl Unpacked {
     #[allow(clippy::type_complexity)]
     pub fn events(&self) -> Result<Vec<Result<Event<'_>, (&str, MessageError)>>, MessageError> {
         let shared = self.shared();
-        // The list takes one level, and attributes moved to `extra` one more.
-        match json::parse_within(&self.events, json::MAX_DEPTH + 2) {
+        match json::parse_within(&self.events, MAX_EVENT_DEPTH) {
             Ok(Node { value: Value::Array(nodes), .. }) => Ok(nodes
                 .into_iter()
                 .map(|node| {
                     let raw = node.raw;
-                    Event::read(node, &shared)
-                        .map_err(|v| (raw, error("malformed_message", format!("{}: {}", v.pointer, v.reason))))
+                    Event::read(node, &shared).map_err(|v| (raw, MessageError::from(v)))
                 })
                 .collect()),
             Ok(_) => Err(error("malformed_message", "`events` is not a list")),

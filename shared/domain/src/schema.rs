@@ -521,6 +521,33 @@ impl Column {
         Ok(cell)
     }
 
+    /// Whether a text is in the bounds of this column, which holds text. [`Self::read`] says why not.
+    pub fn takes_text(&self, text: &str) -> bool {
+        let Bounds { allowed, min_length, max_length, .. } = &self.bounds;
+        let in_length = || {
+            // Bytes bound characters from above, and a quarter of them from below.
+            let sure = max_length.is_none_or(|max| text.len() <= max) && min_length.unwrap_or(0) <= text.len() / 4;
+            let fits = |length| max_length.is_none_or(|max| length <= max) && min_length.unwrap_or(0) <= length;
+            sure || fits(text.chars().count())
+        };
+        (allowed.is_empty() || allowed.iter().any(|a| a == text)) && in_length()
+    }
+
+    /// Whether only listed values are allowed.
+    pub fn is_enumerated(&self) -> bool {
+        !self.bounds.allowed.is_empty()
+    }
+
+    /// Whether a number that was sent is in the range of this column, which is not enumerated.
+    pub fn takes_number(&self, number: f64) -> bool {
+        self.bounds.minimum.is_none_or(|min| number >= min) && self.bounds.maximum.is_none_or(|max| number <= max)
+    }
+
+    /// Whether this column, which is not enumerated, takes a list of so many elements.
+    pub fn takes_items(&self, count: usize) -> bool {
+        self.bounds.min_items.is_none_or(|min| count >= min) && self.bounds.max_items.is_none_or(|max| count <= max)
+    }
+
     fn search_mapping(&self) -> Json {
         let scalar = match &self.kind {
             ColumnKind::List(element) => element.as_ref(),
@@ -666,7 +693,7 @@ pub fn decimal(text: &str, precision: u8, scale: u8) -> Result<i128, String> {
             }
             continue;
         }
-        value = value * 10 + i128::from(b - b'0');
+        value = value.checked_mul(10).and_then(|v| v.checked_add(i128::from(b - b'0'))).ok_or_else(too_large)?;
         last_power = power;
         if value >= limit {
             return Err(too_large());
@@ -674,10 +701,7 @@ pub fn decimal(text: &str, precision: u8, scale: u8) -> Result<i128, String> {
     }
     if value != 0 {
         for _ in 0..(last_power + i32::from(scale)) {
-            value *= 10;
-            if value >= limit {
-                return Err(too_large());
-            }
+            value = value.checked_mul(10).filter(|value| *value < limit).ok_or_else(too_large)?;
         }
     }
     Ok(if negative { -value } else { value })
@@ -869,6 +893,12 @@ mod tests {
         assert_eq!(decimal("1.5000", 9, 2), Ok(150));
         assert_eq!(decimal("0e50", 9, 2), Ok(0));
         assert!(decimal("1e50", 9, 2).is_err());
+        let nines = "9".repeat(38);
+        assert_eq!(decimal(&nines, 38, 0), Ok(10i128.pow(38) - 1));
+        for beyond in [format!("{nines}9"), (i128::MAX / 10).to_string() + "9"] {
+            assert!(decimal(&beyond, 38, 0).is_err(), "{beyond} is beyond 128 bits");
+        }
+        assert!(decimal(&format!("{nines}e1"), 38, 0).is_err(), "beyond 128 bits");
         assert!(decimal("", 9, 2).is_err());
         assert!(decimal("1e-5", 9, 2).is_err());
         assert_eq!(decimal_text(-36, 2), "-0.36");

@@ -1,20 +1,21 @@
 //! `convert`: queued messages to data files of the lake, exactly once (see [`crate::groups`]).
 //!
-//! Messages are unpacked one by one until their texts fill a slice; a slice becomes one group, or more where it touches more partitions,
-//! tables or counters than a group takes. One file holds the events of all batches of a group that fall into one partition of one table.
+//! Messages are unpacked one by one until their texts fill a slice, and their events become rows of tables ([`crate::partitions`]); a slice
+//! becomes one group, or more where it touches more partitions, tables or counters than a group takes. One file holds the events of all
+//! batches of a group that fall into one partition of one table.
 
 use crate::groups::{Claim, Contents, Ended, Group, Groups, RecordedFile, Wanted};
-use crate::groups::{MAX_BATCHES, MAX_COUNTERS, MAX_FILES, MAX_TABLES};
-use crate::intake::{self, Counted, Read, Slices, Taken, retry};
+use crate::groups::{MAX_BATCHES, MAX_COUNTERS, MAX_TABLES};
+use crate::intake::{self, Counted, Slices, Taken, retry};
 use crate::item::{Item, Outcome};
 use crate::ledger::{self, Sink};
+use crate::partitions::{Parsed, Partitions, Place};
 use crate::quarantine::{self, Quarantined};
 use bytes::Bytes;
 use futures::future::join_all;
-use sluice_domain::event::Event;
-use sluice_domain::lake::{self, EncodeError, EncodedFile, Encoder, MAX_PARTITIONS};
-use sluice_domain::message::{Header, MessageError};
-use sluice_domain::schema::{Partition, Registry, Schema};
+use sluice_domain::lake::{self, EncodedFile, Encoder, MAX_PARTITIONS};
+use sluice_domain::message::Header;
+use sluice_domain::schema::Registry;
 use sluice_domain::time::Timestamp;
 use sluice_ports::{ErrorKind, Objects, PortError, PutMode, Queue, Table};
 use std::collections::btree_map::Entry as MapEntry;
@@ -42,7 +43,7 @@ pub struct ConvertSettings {
     /// How long others leave the batches of a group alone. It only saves double work; longer than a group usually takes, and short enough
     /// that a message whose consumer has died is not given back so often that it ends in the dead-letter queue.
     pub lease_ms: u32,
-    /// Unpacked text after which a slice is full. Parsed events take about seven times as much memory.
+    /// Unpacked text after which a slice is full. Rows take about as much memory again.
     pub slice_bytes: usize,
     /// Time after which no further slice is begun; what is left is given back.
     pub budget_ms: u32,
@@ -63,58 +64,20 @@ pub struct Convert {
     groups: Groups,
 }
 
-/// A message whose events are parsed.
-struct Parsed<'m> {
-    taken: &'m Taken,
-    read: Read<'m>,
-    /// Table and partition number of its events.
-    partitions: BTreeSet<(&'m str, i64)>,
-}
-
-/// The events of a group in one partition of one table.
-struct Bucket<'r, 'm> {
-    schema: &'r Schema,
-    events: Vec<Event<'m>>,
-    /// For each event its message in the group and its position there.
-    owners: Vec<(usize, u32)>,
-    encoded: Option<Encoded>,
-}
-
-struct Encoded {
+/// The rows of a group in one partition.
+struct Bucket {
+    /// Which partition of the slice.
+    partition: usize,
+    rows: Vec<u32>,
     file: Option<EncodedFile>,
-    misfits: Vec<Refused>,
+    /// How many of its rows belong to each counter row of the ledger.
+    counted: BTreeMap<String, u64>,
 }
 
 /// An event or message on its way to quarantine.
 struct Refused {
     message: usize,
-    counter: String,
     record: Quarantined,
-}
-
-impl Bucket<'_, '_> {
-    /// How many rows of its file belong to each counter row of the ledger.
-    fn counted(&self, held: &[Parsed<'_>], misfits: &[Refused]) -> BTreeMap<String, u64> {
-        let mut counted: BTreeMap<String, u64> = BTreeMap::new();
-        let mut last: Option<(usize, &str, String)> = None;
-        for (event, (message, _)) in self.events.iter().zip(&self.owners) {
-            // Neighbours mostly share their row.
-            let known = last.as_ref().filter(|(m, name, _)| m == message && *name == event.event_type);
-            let counter = match known {
-                Some((_, _, counter)) => counter.clone(),
-                None => ledger::counter(held[*message].taken.head.received, &event.event_type),
-            };
-            *counted.entry(counter.clone()).or_default() += 1;
-            last = Some((*message, &event.event_type, counter));
-        }
-        for misfit in misfits {
-            if let Some(n) = counted.get_mut(&misfit.counter) {
-                *n -= 1;
-            }
-        }
-        counted.retain(|_, n| *n > 0);
-        counted
-    }
 }
 
 impl Convert {
@@ -183,49 +146,39 @@ impl Convert {
     }
 
     async fn store_slice(&self, items: &[Item], slice: &[Taken], outcomes: &mut [Option<Outcome>], now: Timestamp) {
-        let mut group: Vec<Parsed<'_>> = Vec::new();
+        let mut partitions = Partitions::new(&self.registry, self.encoder.as_ref());
+        let mut messages: Vec<Parsed<'_, '_>> = Vec::with_capacity(slice.len());
+        for (number, taken) in (0u32..).zip(slice) {
+            match partitions.add(taken, &items[taken.item].body, number) {
+                Ok(parsed) => messages.push(parsed),
+                Err(e) => {
+                    tracing::error!(error = %e, "events cannot be encoded");
+                    outcomes[taken.item] = Some(retry(&e.to_string()));
+                }
+            }
+        }
+        let mut group: Vec<Parsed<'_, '_>> = Vec::new();
         let mut room = Room::default();
-        for taken in slice {
-            let parsed = self.parse(taken, &items[taken.item]);
+        for parsed in messages {
             if !group.is_empty() && !room.fits(&parsed) {
-                self.store_group(std::mem::take(&mut group), outcomes, now).await;
+                self.store_group(&partitions, std::mem::take(&mut group), outcomes, now).await;
                 room = Room::default();
             }
             room.add(&parsed);
             group.push(parsed);
         }
         if !group.is_empty() {
-            self.store_group(group, outcomes, now).await;
+            self.store_group(&partitions, group, outcomes, now).await;
         }
     }
 
-    fn parse<'m>(&'m self, taken: &'m Taken, item: &'m Item) -> Parsed<'m> {
-        let mut read = taken.read(&item.body);
-        let mut partitions = BTreeSet::new();
-        let mut last = None;
-        for (_, event) in &read.events {
-            let schema = self.registry.resolve(&event.event_type);
-            let place = (schema.table.as_str(), partition_number(schema.partition, event.time));
-            // Neighbours mostly share their place.
-            if last != Some(place) {
-                last = Some(place);
-                partitions.insert(place);
-            }
-        }
-        let tables: BTreeSet<&str> = partitions.iter().map(|(table, _)| *table).collect();
-        if tables.len() > MAX_TABLES || partitions.len() > MAX_FILES {
-            let reason = format!(
-                "a message may touch {MAX_TABLES} tables and {MAX_FILES} partitions, this one touches {} and {}",
-                tables.len(),
-                partitions.len()
-            );
-            read = taken.refuse_all(&item.body, MessageError { code: "too_large", reason });
-            partitions.clear();
-        }
-        Parsed { taken, read, partitions }
-    }
-
-    async fn store_group(&self, messages: Vec<Parsed<'_>>, outcomes: &mut [Option<Outcome>], now: Timestamp) {
+    async fn store_group(
+        &self,
+        partitions: &Partitions<'_>,
+        messages: Vec<Parsed<'_, '_>>,
+        outcomes: &mut [Option<Outcome>],
+        now: Timestamp,
+    ) {
         let all: Vec<usize> = messages.iter().map(|m| m.taken.item).collect();
         let group = match self.groups.begin(now).await {
             Ok(group) => group,
@@ -258,37 +211,43 @@ impl Convert {
             return;
         }
         let items: Vec<usize> = held.iter().map(|m| m.taken.item).collect();
-        for (item, outcome) in items.iter().zip(self.store_held(&group, held, now).await) {
+        for (item, outcome) in items.iter().zip(self.store_held(partitions, &group, &held, now).await) {
             outcomes[*item] = Some(outcome);
         }
     }
 
     /// Encodes, puts and commits what a group holds; one outcome per message.
-    async fn store_held(&self, group: &Group, mut held: Vec<Parsed<'_>>, now: Timestamp) -> Vec<Outcome> {
+    async fn store_held(
+        &self,
+        partitions: &Partitions<'_>,
+        group: &Group,
+        held: &[Parsed<'_, '_>],
+        now: Timestamp,
+    ) -> Vec<Outcome> {
         let mut failed: Vec<Option<String>> = vec![None; held.len()];
-        let mut buckets = self.fill_buckets(&mut held);
-        let unreadable = held.iter().enumerate().flat_map(|(i, m)| {
-            let records = m.taken.unreadable(ORIGIN, &m.read);
-            records.into_iter().map(move |record| Refused { message: i, counter: String::new(), record })
-        });
-        let refused: Vec<Refused> = unreadable.collect();
+        let owners = Owners::new(partitions, held);
+        let mut buckets = owners.buckets();
+        let refused = refused(held);
         let mut sent: BTreeSet<String> = BTreeSet::new();
         // A message that cannot be encoded, or whose leftovers cannot be kept, leaves the group; its neighbours stay.
         loop {
             let before = failed.iter().flatten().count();
             let mut cut = Vec::new();
             for bucket in &mut buckets {
-                bucket.leave(&failed);
-                if bucket.encoded.is_some() || bucket.events.is_empty() {
+                owners.leave(bucket, &failed);
+                if bucket.file.is_some() || bucket.rows.is_empty() {
                     continue;
                 }
-                match self.encode(bucket, &held) {
-                    Ok(encoded) => bucket.encoded = Some(encoded),
+                match partitions.encode(bucket.partition, &bucket.rows) {
+                    Ok(file) => bucket.file = Some(file),
                     // One of its messages may be at fault: each gets a file of its own.
-                    Err(_) if bucket.is_of_many() => cut.append(&mut bucket.by_message()),
+                    Err(_) if owners.is_of_many(bucket) => cut.append(&mut owners.by_message(bucket)),
                     Err(e) => {
-                        tracing::error!(lake.table = %bucket.schema.table, error = %e, "events cannot be encoded");
-                        bucket.owners.iter().for_each(|(message, _)| failed[*message] = Some(e.to_string()));
+                        let table = &partitions.at(bucket.partition).schema.table;
+                        tracing::error!(lake.table = %table, error = %e, "events cannot be encoded");
+                        for row in &bucket.rows {
+                            failed[owners.of(bucket, *row)] = Some(e.to_string());
+                        }
                     }
                 }
             }
@@ -296,12 +255,8 @@ impl Convert {
                 buckets.append(&mut cut);
                 continue;
             }
-            let misfits = buckets.iter().filter_map(|b| b.encoded.as_ref()).flat_map(|e| &e.misfits);
-            let open: Vec<&Refused> = refused
-                .iter()
-                .chain(misfits)
-                .filter(|r| failed[r.message].is_none() && !sent.contains(&r.record.id))
-                .collect();
+            let open: Vec<&Refused> =
+                refused.iter().filter(|r| failed[r.message].is_none() && !sent.contains(&r.record.id)).collect();
             if open.is_empty() {
                 break;
             }
@@ -316,7 +271,10 @@ impl Convert {
                 }
             }
         }
-        let result = self.commit(group, &held, &mut buckets, &failed, now).await;
+        for bucket in &mut buckets {
+            bucket.counted = owners.counted(bucket, held);
+        }
+        let result = self.commit(partitions, group, held, buckets, &failed, now).await;
         failed
             .into_iter()
             .map(|failed| match (failed, &result) {
@@ -327,45 +285,12 @@ impl Convert {
             .collect()
     }
 
-    fn fill_buckets<'r, 'm>(&'r self, held: &mut [Parsed<'m>]) -> Vec<Bucket<'r, 'm>> {
-        let mut places: HashMap<(&str, i64), usize> = HashMap::new();
-        let mut buckets: Vec<Bucket<'r, 'm>> = Vec::new();
-        for (i, message) in held.iter_mut().enumerate() {
-            for (position, event) in std::mem::take(&mut message.read.events) {
-                let schema = self.registry.resolve(&event.event_type);
-                let number = partition_number(schema.partition, event.time);
-                let place = *places.entry((&schema.table, number)).or_insert_with(|| {
-                    buckets.push(Bucket { schema, events: Vec::new(), owners: Vec::new(), encoded: None });
-                    buckets.len() - 1
-                });
-                buckets[place].events.push(event);
-                buckets[place].owners.push((i, position));
-            }
-        }
-        buckets
-    }
-
-    fn encode(&self, bucket: &Bucket<'_, '_>, held: &[Parsed<'_>]) -> Result<Encoded, EncodeError> {
-        let (file, misfits) = self.encoder.encode(bucket.schema, &bucket.events)?;
-        let misfits = misfits.into_iter().filter_map(|misfit| {
-            let (event, (message, position)) =
-                (bucket.events.get(misfit.position)?, bucket.owners.get(misfit.position)?);
-            let mut text = String::new();
-            event.write(&mut text);
-            let taken = held[*message].taken;
-            let mut record = taken.head.refuse(ORIGIN, Some(*position), "schema", &misfit.reason, &text);
-            record.pointer = misfit.pointer;
-            let counter = ledger::counter(taken.head.received, &event.event_type);
-            Some(Refused { message: *message, counter, record })
-        });
-        Ok(Encoded { file, misfits: misfits.collect() })
-    }
-
     async fn commit(
         &self,
+        partitions: &Partitions<'_>,
         group: &Group,
-        held: &[Parsed<'_>],
-        buckets: &mut [Bucket<'_, '_>],
+        held: &[Parsed<'_, '_>],
+        buckets: Vec<Bucket>,
         failed: &[Option<String>],
         now: Timestamp,
     ) -> Result<(), String> {
@@ -377,27 +302,21 @@ impl Convert {
                 counted.entry(counter).or_default().add(n);
             }
         }
-        for misfit in buckets.iter().filter_map(|b| b.encoded.as_ref()).flat_map(|e| &e.misfits) {
-            if let Some(sum) = counted.get_mut(misfit.counter.as_str()) {
-                sum.stored = sum.stored.saturating_sub(1);
-                sum.quarantined += 1;
-            }
-        }
         contents.counters =
             counted.iter().map(|(counter, n)| ledger::sink_write(counter, &n.fields(Sink::Lake))).collect();
         let mut puts = Vec::new();
         for bucket in buckets {
-            let Some(Encoded { file: Some(file), misfits }) = bucket.encoded.take() else { continue };
-            let counted = bucket.counted(held, &misfits);
-            let key = lake::data_key(bucket.schema, file.min_time, &format!("{}-{}", group.id, puts.len()));
-            contents.files.entry(bucket.schema.table.clone()).or_default().push(RecordedFile {
+            let Some(file) = bucket.file else { continue };
+            let schema = partitions.at(bucket.partition).schema;
+            let key = lake::data_key(schema, file.min_time, &format!("{}-{}", group.id, puts.len()));
+            contents.files.entry(schema.table.clone()).or_default().push(RecordedFile {
                 key: key.clone(),
                 rows: file.rows,
                 size_bytes: file.bytes.len() as u64,
                 min_time: file.min_time,
                 max_time: file.max_time,
                 group: group.id.clone(),
-                counted,
+                counted: bucket.counted,
             });
             puts.push((key, Bytes::from(file.bytes)));
         }
@@ -457,16 +376,16 @@ impl Convert {
 
 /// What a group under construction already touches.
 #[derive(Default)]
-struct Room<'m> {
+struct Room<'r> {
     batches: usize,
-    partitions: BTreeMap<&'m str, BTreeSet<i64>>,
+    partitions: BTreeMap<&'r str, BTreeSet<i64>>,
     counters: BTreeSet<String>,
 }
 
-impl<'m> Room<'m> {
-    fn fits(&self, parsed: &Parsed<'m>) -> bool {
+impl<'r> Room<'r> {
+    fn fits(&self, parsed: &Parsed<'_, 'r>) -> bool {
         let mut new: BTreeMap<&str, usize> = BTreeMap::new();
-        for (table, number) in &parsed.partitions {
+        for (table, number) in &parsed.places {
             *new.entry(table).or_default() +=
                 usize::from(self.partitions.get(table).is_none_or(|there| !there.contains(number)));
         }
@@ -478,9 +397,9 @@ impl<'m> Room<'m> {
             && new.iter().all(|(table, n)| self.partitions.get(table).map_or(0, BTreeSet::len) + n <= MAX_PARTITIONS)
     }
 
-    fn add(&mut self, parsed: &Parsed<'m>) {
+    fn add(&mut self, parsed: &Parsed<'_, 'r>) {
         self.batches += 1;
-        for (table, number) in &parsed.partitions {
+        for (table, number) in &parsed.places {
             match self.partitions.entry(table) {
                 MapEntry::Occupied(mut there) => {
                     there.get_mut().insert(*number);
@@ -494,51 +413,91 @@ impl<'m> Room<'m> {
     }
 }
 
-impl<'r, 'm> Bucket<'r, 'm> {
-    fn is_of_many(&self) -> bool {
-        self.owners.windows(2).any(|pair| pair[0].0 != pair[1].0)
+/// Whose the rows of a group are.
+struct Owners<'p, 'r> {
+    partitions: &'p Partitions<'r>,
+    /// For each message of the slice its place in the group.
+    held: HashMap<u32, usize>,
+    places: BTreeSet<Place<'r>>,
+}
+
+impl<'p, 'r> Owners<'p, 'r> {
+    fn new(partitions: &'p Partitions<'r>, held: &[Parsed<'_, 'r>]) -> Self {
+        let places = held.iter().flat_map(|message| &message.places).copied().collect();
+        let held = held.iter().enumerate().map(|(i, message)| (message.number, i)).collect();
+        Self { partitions, held, places }
     }
 
-    /// Takes all events out, into a bucket for each message.
-    fn by_message(&mut self) -> Vec<Bucket<'r, 'm>> {
-        let mut buckets: Vec<Bucket<'r, 'm>> = Vec::new();
-        for (event, owner) in std::mem::take(&mut self.events).into_iter().zip(std::mem::take(&mut self.owners)) {
-            match buckets.last_mut().filter(|bucket| bucket.owners[0].0 == owner.0) {
-                Some(bucket) => {
-                    bucket.events.push(event);
-                    bucket.owners.push(owner);
-                }
-                None => buckets.push(Bucket {
-                    schema: self.schema,
-                    events: vec![event],
-                    owners: vec![owner],
-                    encoded: None,
-                }),
-            }
-        }
-        buckets
+    /// The group's rows by partition.
+    fn buckets(&self) -> Vec<Bucket> {
+        let bucket = |place| {
+            let (partition, rows) = self.partitions.rows(place)?;
+            let rows = (0u32..).zip(&rows.owners).filter(|(_, owner)| self.held.contains_key(owner));
+            Some(Bucket::new(partition, rows.map(|(row, _)| row).collect()))
+        };
+        self.places.iter().filter_map(bucket).collect()
     }
 
-    /// Takes the events of failed messages out.
-    fn leave(&mut self, failed: &[Option<String>]) {
-        if self.owners.iter().all(|(message, _)| failed[*message].is_none()) {
-            return;
+    /// The message of the group that a row is of.
+    fn of(&self, bucket: &Bucket, row: u32) -> usize {
+        let owner = self.partitions.at(bucket.partition).owners[row as usize];
+        self.held.get(&owner).copied().unwrap_or_default()
+    }
+
+    /// How many of a bucket's rows belong to each counter row of the ledger.
+    fn counted(&self, bucket: &Bucket, held: &[Parsed<'_, '_>]) -> BTreeMap<String, u64> {
+        let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+        let place = |row: u32| (self.of(bucket, row), self.partitions.name(bucket.partition, row));
+        // Neighbours mostly share their row.
+        for run in bucket.rows.chunk_by(|a, b| place(*a) == place(*b)) {
+            let (message, name) = place(run[0]);
+            *counted.entry(ledger::counter(held[message].taken.head.received, name)).or_default() += run.len() as u64;
         }
-        let mut owners = self.owners.iter();
-        self.events.retain(|_| owners.next().is_some_and(|(message, _)| failed[*message].is_none()));
-        self.owners.retain(|(message, _)| failed[*message].is_none());
-        self.encoded = None;
+        counted
+    }
+
+    fn is_of_many(&self, bucket: &Bucket) -> bool {
+        bucket.rows.windows(2).any(|pair| self.of(bucket, pair[0]) != self.of(bucket, pair[1]))
+    }
+
+    /// Takes all rows out, into a bucket for each message.
+    fn by_message(&self, bucket: &mut Bucket) -> Vec<Bucket> {
+        let rows = std::mem::take(&mut bucket.rows);
+        let of_one = rows.chunk_by(|a, b| self.of(bucket, *a) == self.of(bucket, *b));
+        of_one.map(|rows| Bucket::new(bucket.partition, rows.to_vec())).collect()
+    }
+
+    /// Takes the rows of failed messages out.
+    fn leave(&self, bucket: &mut Bucket, failed: &[Option<String>]) {
+        let before = bucket.rows.len();
+        let mut rows = std::mem::take(&mut bucket.rows);
+        rows.retain(|row| failed[self.of(bucket, *row)].is_none());
+        bucket.rows = rows;
+        if bucket.rows.len() < before {
+            bucket.file = None;
+        }
     }
 }
 
-fn partition_number(partition: Partition, time: Timestamp) -> i64 {
-    match partition {
-        Partition::Hour => time.epoch_hour(),
-        Partition::Day => i64::from(time.day()),
-        Partition::Month => {
-            let date = time.date_text();
-            let (year, month) = (date[..4].parse().unwrap_or(0i64), date[5..7].parse().unwrap_or(0i64));
-            year * 12 + month
-        }
+impl Bucket {
+    fn new(partition: usize, rows: Vec<u32>) -> Self {
+        Self { partition, rows, file: None, counted: BTreeMap::new() }
     }
+}
+
+/// What of a group's messages goes to quarantine.
+fn refused(held: &[Parsed<'_, '_>]) -> Vec<Refused> {
+    let unreadable = held.iter().enumerate().flat_map(|(i, message)| {
+        let records = message.taken.unreadable(ORIGIN, &message.read);
+        records.into_iter().map(move |record| Refused { message: i, record })
+    });
+    let misfits = held.iter().enumerate().flat_map(|(i, message)| {
+        message.misfits.iter().map(move |unfit| {
+            let head = &message.taken.head;
+            let mut record = head.refuse(ORIGIN, Some(unfit.position), "schema", &unfit.misfit.reason, &unfit.text);
+            record.pointer.clone_from(&unfit.misfit.pointer);
+            Refused { message: i, record }
+        })
+    });
+    unreadable.chain(misfits).collect()
 }

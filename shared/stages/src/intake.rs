@@ -93,6 +93,21 @@ impl Counted {
     }
 }
 
+impl Read<'_> {
+    /// Whether the whole message goes to quarantine.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self.unreadable.first(), Some((None, ..)))
+    }
+
+    /// An event that was readable goes to quarantine; `name` is what it is counted under.
+    pub(crate) fn move_to_quarantine(&mut self, head: &Head, name: &str) {
+        if let Some(counted) = self.counted.get_mut(&ledger::counter(head.received, name)) {
+            counted.stored = counted.stored.saturating_sub(1);
+            counted.quarantined += 1;
+        }
+    }
+}
+
 impl<'i> Slices<'i> {
     /// After `budget_ms` milliseconds no further slice is begun.
     pub(crate) fn new(items: &'i [Item], budget_ms: u32) -> Self {
@@ -194,31 +209,54 @@ impl Taken {
         self.unpacked.as_ref().map_or(0, |unpacked| unpacked.text().len())
     }
 
+    /// Its events, unpacked but not parsed; nothing where they cannot be unpacked.
+    pub(crate) fn unpacked(&self) -> Option<&Unpacked> {
+        self.unpacked.as_ref().ok()
+    }
+
     /// Parses the events. `body` is the whole message.
     pub(crate) fn read<'m>(&'m self, body: &'m str) -> Read<'m> {
         let events = match self.unpacked.as_ref().map_err(Clone::clone).and_then(Unpacked::events) {
             Ok(events) => events,
             Err(e) => return self.refuse_all(body, e),
         };
-        let mut read = Read { events: Vec::with_capacity(events.len()), ..Read::default() };
-        let mut by_type: BTreeMap<String, u64> = BTreeMap::new();
+        let mut all = Vec::with_capacity(events.len());
+        let mut unreadable = Vec::new();
+        let mut types: BTreeMap<String, Counted> = BTreeMap::new();
         for (position, event) in (0u32..).zip(events) {
             match event {
                 Ok(event) => {
                     let name = counted_as(&event.event_type);
-                    match by_type.get_mut(name) {
-                        Some(n) => *n += 1,
-                        None => _ = by_type.insert(name.to_owned(), 1),
+                    match types.get_mut(name) {
+                        Some(n) => n.stored += 1,
+                        None => _ = types.insert(name.to_owned(), Counted { stored: 1, ..Counted::default() }),
                     }
-                    read.events.push((position, event));
+                    all.push((position, event));
                 }
-                Err((text, e)) => read.unreadable.push((Some(position), text, e)),
+                Err((text, e)) => unreadable.push((position, text, e)),
             }
         }
+        let mut read = self.count(body, types, unreadable);
+        if !read.is_refused() {
+            read.events = all;
+        }
+        read
+    }
+
+    /// How the events of a message count: `types` by the names that [`counted_as`] gives, and those that cannot be read, with position and
+    /// text.
+    pub(crate) fn count<'m>(
+        &self,
+        body: &'m str,
+        types: BTreeMap<String, Counted>,
+        unreadable: Vec<(u32, &'m str, MessageError)>,
+    ) -> Read<'m> {
+        let mut read = Read::default();
         // The type of an unreadable event is what the header counts beyond the readable ones.
-        let mut left = read.unreadable.len() as u64;
+        let mut left = unreadable.len() as u64;
         for (name, n) in &self.head.header.types {
-            let missing = n.saturating_sub(by_type.get(name).copied().unwrap_or(0)).min(left);
+            let readable = types.get(name).map_or(0, |n| n.stored + n.quarantined);
+            let missing = n.saturating_sub(readable).min(left);
             if missing > 0 {
                 read.counted.entry(ledger::counter(self.head.received, name)).or_default().quarantined += missing;
                 left -= missing;
@@ -227,13 +265,16 @@ impl Taken {
         if left > 0 {
             read.counted.entry(ledger::counter(self.head.received, "other")).or_default().quarantined += left;
         }
-        for (name, n) in by_type {
-            read.counted.entry(ledger::counter(self.head.received, &name)).or_default().stored += n;
+        for (name, n) in types {
+            let counted = read.counted.entry(ledger::counter(self.head.received, &name)).or_default();
+            counted.stored += n.stored;
+            counted.quarantined += n.quarantined;
         }
         if read.counted.len() > MAX_COUNTERS {
             let reason = format!("a message has at most {MAX_COUNTERS} types, this one {}", read.counted.len());
             return self.refuse_all(body, MessageError { code: "too_large", reason });
         }
+        read.unreadable = unreadable.into_iter().map(|(position, text, e)| (Some(position), text, e)).collect();
         self.mark_returned(read)
     }
 

@@ -17,6 +17,7 @@ pub mod item;
 pub mod ledger;
 mod limits;
 pub mod notify;
+mod partitions;
 pub mod quarantine;
 mod rows;
 pub mod rules;

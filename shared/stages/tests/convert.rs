@@ -6,9 +6,10 @@ use bytes::Bytes;
 use serde_json::Value;
 use sluice_domain::event::{Data, Event, Shared};
 use sluice_domain::json;
-use sluice_domain::lake::{EncodeError, EncodedFile, Encoder, Misfit};
+use sluice_domain::lake::{EncodeError, EncodedFile, Encoder, Misfit, TableBuilder};
 use sluice_domain::message::{Entry, pack};
-use sluice_domain::schema::{Registry, Schema};
+use sluice_domain::scan::{Cursor, Head};
+use sluice_domain::schema::{Partition, Registry, Schema};
 use sluice_domain::time::{DAY_US, HOUR_US, SECOND_US, Timestamp};
 use sluice_ports::{
     Condition, Delivery, Depth, ErrorKind, Item as Row, Key, Message, ObjectMeta, Objects, PortError, PutMode, Query,
@@ -31,30 +32,50 @@ const LEASE_MS: u32 = 10_000;
 struct Lines;
 
 impl Encoder for Lines {
-    fn encode(&self, schema: &Schema, events: &[Event<'_>]) -> Result<(Option<EncodedFile>, Vec<Misfit>), EncodeError> {
-        let says = |event: &Event<'_>, word: &str| matches!(&event.data, Data::Json(node) if node.raw.contains(word));
-        if events.iter().any(|event| says(event, "poison")) {
+    fn table(&self, schema: &Schema) -> Result<Box<dyn TableBuilder>, EncodeError> {
+        Ok(Box::new(LinesTable { partition: schema.partition, rows: Vec::new() }))
+    }
+}
+
+/// Reads events the slow way only; the quick one has tests of its own.
+struct LinesTable {
+    partition: Partition,
+    /// Time, line, and whether it is poison.
+    rows: Vec<(Timestamp, String, bool)>,
+}
+
+impl TableBuilder for LinesTable {
+    fn push_text<'t>(&mut self, _: &Head<'t>, _: &mut Cursor<'t>) -> bool {
+        false
+    }
+
+    fn push(&mut self, event: &Event<'_>) -> Result<(), Misfit> {
+        let says = |word: &str| matches!(&event.data, Data::Json(node) if node.raw.contains(word));
+        if says("misfit") {
+            return Err(Misfit { pointer: "/data/n".into(), reason: "does not fit".into() });
+        }
+        let line = format!("{}|{}|{}", event.source, event.id, event.time);
+        self.rows.push((event.time, line, says("poison")));
+        Ok(())
+    }
+
+    fn rows(&self) -> u32 {
+        self.rows.len() as u32
+    }
+
+    fn encode(&self, rows: &[u32]) -> Result<EncodedFile, EncodeError> {
+        let rows: Vec<_> = rows.iter().map(|row| &self.rows[*row as usize]).collect();
+        if rows.iter().any(|(_, _, is_poison)| *is_poison) {
             return Err(EncodeError("poison".into()));
         }
-        let mut misfits = Vec::new();
-        let mut lines = Vec::new();
-        for (position, event) in events.iter().enumerate() {
-            if says(event, "misfit") {
-                misfits.push(Misfit { position, pointer: "/data/n".into(), reason: "does not fit".into() });
-            } else {
-                lines.push(format!("{}|{}|{}", event.source, event.id, event.time));
-            }
-        }
-        let times: Vec<Timestamp> = events.iter().filter(|e| !says(e, "misfit")).map(|e| e.time).collect();
-        let folders: Vec<String> = events.iter().map(|e| schema.partition.folder(e.time)).collect();
+        let folders: Vec<String> = rows.iter().map(|(time, ..)| self.partition.folder(*time)).collect();
         assert!(folders.windows(2).all(|w| w[0] == w[1]), "one file, one partition: {folders:?}");
-        let file = (!lines.is_empty()).then(|| EncodedFile {
-            bytes: lines.join("\n").into_bytes(),
-            rows: lines.len() as u64,
-            min_time: *times.iter().min().unwrap(),
-            max_time: *times.iter().max().unwrap(),
-        });
-        Ok((file, misfits))
+        Ok(EncodedFile {
+            bytes: rows.iter().map(|(_, line, _)| line.as_str()).collect::<Vec<_>>().join("\n").into_bytes(),
+            rows: rows.len() as u64,
+            min_time: rows.iter().map(|(time, ..)| *time).min().unwrap(),
+            max_time: rows.iter().map(|(time, ..)| *time).max().unwrap(),
+        })
     }
 }
 
@@ -356,10 +377,10 @@ async fn without_time_messages_are_given_back() {
 struct Slow;
 
 impl Encoder for Slow {
-    fn encode(&self, schema: &Schema, events: &[Event<'_>]) -> Result<(Option<EncodedFile>, Vec<Misfit>), EncodeError> {
+    fn table(&self, schema: &Schema) -> Result<Box<dyn TableBuilder>, EncodeError> {
         let from = std::time::Instant::now();
         while from.elapsed() < Duration::from_millis(3) {}
-        Lines.encode(schema, events)
+        Lines.table(schema)
     }
 }
 

@@ -62,7 +62,7 @@ pub fn run() -> ExitCode {
             table: table.clone(),
             objects: ports.objects.clone(),
             search: search.clone(),
-            row_count: Arc::new(ParquetEncoder),
+            row_count: Arc::new(ParquetEncoder::new()),
         };
         let desk = Desk::new(ports, registry);
         let ports = ApiPorts {

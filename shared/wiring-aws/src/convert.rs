@@ -17,7 +17,7 @@ pub fn run() -> ExitCode {
             quarantine: start.quarantine()?,
         };
         let registry = start.registry().await?;
-        let convert = Convert::new(ports, registry, Arc::new(ParquetEncoder), ConvertSettings::default());
+        let convert = Convert::new(ports, registry, Arc::new(ParquetEncoder::new()), ConvertSettings::default());
         Ok(Arc::new(QueueFunction(convert)) as Arc<dyn Function>)
     })
 }

@@ -100,7 +100,8 @@ impl Wiring {
         let ingest = Arc::new(Ingest::new(ports, registry.clone(), ingest_settings(settings)?));
         functions.insert("ingest".into(), Arc::new(HttpFunction(ingest.clone())));
         let ports = ConvertPorts { objects: objects.clone(), table: table.clone(), quarantine: quarantine.clone() };
-        let convert = Convert::new(ports, registry.clone(), Arc::new(ParquetEncoder), ConvertSettings::default());
+        let convert =
+            Convert::new(ports, registry.clone(), Arc::new(ParquetEncoder::new()), ConvertSettings::default());
         functions.insert("convert".into(), Arc::new(QueueFunction(convert)));
         let ports = IndexPorts { search: search.clone(), table: table.clone(), quarantine: quarantine.clone() };
         let index = Index::new(ports, registry.clone(), IndexSettings::default());
@@ -128,7 +129,7 @@ impl Wiring {
         };
         let objects = ports.objects.clone();
         let desk = Desk::new(ports, registry);
-        let row_count = Arc::new(ParquetEncoder);
+        let row_count = Arc::new(ParquetEncoder::new());
         let audit = AuditPorts { table: table.clone(), objects, search: search.clone(), row_count };
         let queues = state.console();
         let ports = ApiPorts { search, sql, table, topic, queues, keys: keys.clone(), rules, desk, audit };

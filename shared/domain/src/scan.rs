@@ -1,0 +1,438 @@
+//! One pass over the text of a message's events, for what knows beforehand how events are mostly written.
+//!
+//! Nothing here judges: where the text is not as it is mostly written (an escape, an unknown attribute, a mistake), it answers `None`, and
+//! [`crate::json`] and [`Event::read`] are asked, which alone say what is wrong. What it does answer is what
+//! they would have answered.
+
+use crate::event::{Event, Shared};
+use crate::json::{self, Node};
+use crate::message::MAX_EVENT_DEPTH;
+use crate::schema::{ENVELOPE, Violation};
+use crate::time::Timestamp;
+
+/// A place in a JSON text.
+#[derive(Debug, Clone)]
+pub struct Cursor<'t> {
+    text: &'t str,
+    bytes: &'t [u8],
+    at: usize,
+}
+
+/// A number of at most 18 digits without exponent: its digits without the point, and how many of them stand behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digits {
+    /// All digits as one number, with the sign.
+    pub unscaled: i64,
+    /// How many stand behind the point.
+    pub scale: u8,
+}
+
+impl<'t> Cursor<'t> {
+    /// The beginning of a text.
+    pub fn new(text: &'t str) -> Self {
+        Self { text, bytes: text.as_bytes(), at: 0 }
+    }
+
+    /// Byte offset in the text.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Goes to a byte offset.
+    pub fn go_to(&mut self, at: usize) {
+        self.at = at;
+    }
+
+    /// The next byte.
+    #[inline]
+    pub fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    /// Goes over white space.
+    #[inline]
+    pub fn skip_space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    /// Goes over one byte where it is this one.
+    #[inline]
+    pub fn eat(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Goes over a text where it comes next.
+    #[inline]
+    pub fn eat_text(&mut self, text: &[u8]) -> bool {
+        let found = self.bytes.get(self.at..).is_some_and(|rest| begins_with(rest, text));
+        if found {
+            self.at += text.len();
+        }
+        found
+    }
+
+    /// Goes over a string with this content, which is known to need no escape, and over its quotes.
+    #[inline]
+    pub fn eat_string(&mut self, content: &[u8]) -> bool {
+        let found = self.bytes.get(self.at + 1..).is_some_and(|rest| {
+            rest.len() > content.len() && rest[content.len()] == b'"' && begins_with(rest, content)
+        });
+        if found && self.peek() == Some(b'"') {
+            self.at += content.len() + 2;
+            return true;
+        }
+        false
+    }
+
+    /// A string without escapes.
+    #[inline]
+    pub fn string(&mut self) -> Option<&'t str> {
+        if self.peek()? != b'"' {
+            return None;
+        }
+        let start = self.at + 1;
+        let mut end = json::skip_plain(self.bytes, start);
+        loop {
+            match self.bytes.get(end)? {
+                b'"' => break,
+                b'\\' | 0x00..=0x1f => return None,
+                // Fewer than eight bytes are left, or a byte above 0x7f.
+                _ => end += 1,
+            }
+        }
+        self.at = end + 1;
+        self.text.get(start..end)
+    }
+
+    /// `true` or `false`.
+    #[inline]
+    pub fn boolean(&mut self) -> Option<bool> {
+        let value = match self.peek()? {
+            b't' if self.eat_text(b"true") => true,
+            b'f' if self.eat_text(b"false") => false,
+            _ => return None,
+        };
+        Some(value)
+    }
+
+    /// A number of at most 18 digits without exponent.
+    #[inline]
+    pub fn digits(&mut self) -> Option<Digits> {
+        let negative = self.eat(b'-');
+        let start = self.at;
+        let mut unscaled = self.more_digits(0);
+        let whole = self.at - start;
+        if whole == 0 || (whole > 1 && self.bytes[start] == b'0') {
+            return None;
+        }
+        let mut scale = 0;
+        if self.eat(b'.') {
+            let point = self.at;
+            unscaled = self.more_digits(unscaled);
+            scale = self.at - point;
+            if scale == 0 {
+                return None;
+            }
+        }
+        let ends = matches!(self.peek(), Some(b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t'));
+        // A negative zero is a number of its own only as a float.
+        if whole + scale > 18 || !ends || (negative && unscaled == 0) {
+            return None;
+        }
+        Some(Digits { unscaled: if negative { -unscaled } else { unscaled }, scale: u8::try_from(scale).ok()? })
+    }
+
+    #[inline]
+    fn more_digits(&mut self, mut number: i64) -> i64 {
+        while let Some(digit @ b'0'..=b'9') = self.peek() {
+            // Too many digits are noticed when all are read.
+            number = number.wrapping_mul(10).wrapping_add(i64::from(digit - b'0'));
+            self.at += 1;
+        }
+        number
+    }
+
+    /// The value that comes next, read by [`json`]; `depth` is how many lists and objects of the message it stands in.
+    pub fn node(&mut self, depth: usize) -> Option<Node<'t>> {
+        let (node, end) = json::value_at(self.text, self.at, depth, MAX_EVENT_DEPTH).ok()?;
+        self.at = end;
+        Some(node)
+    }
+}
+
+/// Whether a text begins with another one: what a call of the general comparison costs is most of it for texts as short as names are.
+#[inline]
+pub fn begins_with(text: &[u8], beginning: &[u8]) -> bool {
+    let length = beginning.len();
+    let Some(text) = text.get(..length) else { return false };
+    let (mut a, mut b) = (text, beginning);
+    while let (Some(x), Some(y)) = (a.first_chunk::<8>(), b.first_chunk::<8>()) {
+        if u64::from_le_bytes(*x) != u64::from_le_bytes(*y) {
+            return false;
+        }
+        (a, b) = (&a[8..], &b[8..]);
+    }
+    // The last eight bytes, some of them for the second time.
+    match (text.last_chunk::<8>(), beginning.last_chunk::<8>()) {
+        (Some(x), Some(y)) => u64::from_le_bytes(*x) == u64::from_le_bytes(*y),
+        _ => match (
+            text.first_chunk::<4>(),
+            beginning.first_chunk::<4>(),
+            text.last_chunk::<4>(),
+            beginning.last_chunk(),
+        ) {
+            (Some(a), Some(b), Some(x), Some(y)) => a == b && x == y,
+            _ => text.iter().zip(beginning).all(|(x, y)| x == y),
+        },
+    }
+}
+
+impl Digits {
+    /// The same number with `scale` digits behind the point, where that needs no rounding and stays below 19 digits.
+    #[inline]
+    pub fn rescaled(self, scale: u8) -> Option<i64> {
+        const POWERS: [i64; 19] = {
+            let mut powers = [1; 19];
+            let mut i = 1;
+            while i < 19 {
+                powers[i] = powers[i - 1] * 10;
+                i += 1;
+            }
+            powers
+        };
+        let power = POWERS.get(usize::from(scale.checked_sub(self.scale)?))?;
+        self.unscaled.checked_mul(*power)
+    }
+
+    /// The nearest float. Both numbers of the division are floats exactly, so that it rounds once
+    /// (Clinger, How to Read Floating Point Numbers Accurately, 1990).
+    #[inline]
+    pub fn float(self) -> Option<f64> {
+        const POWERS: [f64; 19] =
+            [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18];
+        let exact = self.unscaled.unsigned_abs() <= 1 << 53;
+        #[allow(clippy::cast_precision_loss, reason = "it was compared")]
+        exact.then(|| self.unscaled as f64 / POWERS[usize::from(self.scale)])
+    }
+}
+
+/// The digits of a decimal number that stands in a string; leading zeros are allowed there.
+#[inline]
+pub fn digits_of(text: &str) -> Option<Digits> {
+    let bytes = text.as_bytes();
+    let (negative, bytes) = match bytes.split_first()? {
+        (b'-', rest) => (true, rest),
+        _ => (false, bytes),
+    };
+    let (mut unscaled, mut scale, mut point) = (0i64, 0u8, false);
+    if bytes.len() > 18 || !bytes.first()?.is_ascii_digit() || !bytes.last()?.is_ascii_digit() {
+        return None;
+    }
+    for byte in bytes {
+        match byte {
+            b'0'..=b'9' => {
+                unscaled = unscaled * 10 + i64::from(byte - b'0');
+                scale += u8::from(point);
+            }
+            b'.' if !point => point = true,
+            _ => return None,
+        }
+    }
+    Some(Digits { unscaled: if negative { -unscaled } else { unscaled }, scale })
+}
+
+/// An event up to its `data`. Text attributes are found by their place in [`ENVELOPE`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Head<'t> {
+    /// Text attributes.
+    pub texts: [Option<&'t str>; ENVELOPE.len()],
+    /// When it happened.
+    pub time: Timestamp,
+    /// When ingest received it.
+    pub received: Timestamp,
+    /// How many events stand between this one and the one from outside that caused it.
+    pub hops: Option<i64>,
+    /// Whether `data` follows; else the event is over.
+    pub has_data: bool,
+}
+
+/// Places of attributes in [`ENVELOPE`].
+pub mod place {
+    #![allow(missing_docs, reason = "they are the attributes' names")]
+    pub const ID: usize = 0;
+    pub const SOURCE: usize = 1;
+    pub const TYPE: usize = 2;
+    pub const TIME: usize = 3;
+    pub const RECEIVED: usize = 4;
+    pub const CLIENT_IP: usize = 8;
+    pub const USER_AGENT: usize = 9;
+    pub const HOPS: usize = 15;
+    pub const EXTRA: usize = 16;
+    /// `data` comes after the envelope.
+    pub(super) const DATA: usize = 17;
+}
+
+/// Attributes that may stand before `data`, as they are written, by their place.
+const TOKENS: [&[u8]; 18] = [
+    b"\"id\":",
+    b"\"source\":",
+    b"\"type\":",
+    b"\"time\":",
+    b"",
+    b"\"subject\":",
+    b"\"userid\":",
+    b"\"sessionid\":",
+    b"",
+    b"",
+    b"\"specversion\":",
+    b"\"datacontenttype\":",
+    b"\"dataschema\":",
+    b"\"tracestate\":",
+    b"\"traceparent\":",
+    b"\"hops\":",
+    b"",
+    b"\"data\":",
+];
+
+/// Reads heads; it remembers which attribute came after which, since events of one program are alike.
+#[derive(Debug)]
+struct HeadReader {
+    /// By place, one more than it; at 0 what comes first.
+    follows: [u8; TOKENS.len() + 1],
+}
+
+impl Default for HeadReader {
+    fn default() -> Self {
+        Self { follows: std::array::from_fn(|i| u8::try_from(i.min(TOKENS.len() - 1)).unwrap_or_default()) }
+    }
+}
+
+impl HeadReader {
+    /// Reads the event that begins at the cursor up to the value of `data`, or to its end where it has none.
+    fn read<'t>(&mut self, cursor: &mut Cursor<'t>, shared: &'t Shared<'_>) -> Option<Head<'t>> {
+        if !cursor.eat(b'{') {
+            return None;
+        }
+        let mut head = Head {
+            texts: [None; ENVELOPE.len()],
+            time: shared.received,
+            received: shared.received,
+            hops: None,
+            has_data: true,
+        };
+        head.texts[place::CLIENT_IP] = shared.client_ip.as_deref();
+        head.texts[place::USER_AGENT] = shared.user_agent.as_deref();
+        let (mut last, mut timed) = (0, false);
+        loop {
+            cursor.skip_space();
+            let attribute = self.attribute(cursor, last)?;
+            last = attribute + 1;
+            cursor.skip_space();
+            match attribute {
+                place::DATA => break,
+                place::TIME if !timed => {
+                    head.time = Timestamp::parse_rfc3339(cursor.string()?)?;
+                    timed = true;
+                }
+                place::HOPS if head.hops.is_none() => {
+                    let digits = cursor.digits()?;
+                    head.hops = Some(digits.unscaled).filter(|_| digits.scale == 0);
+                    head.hops?;
+                }
+                place::TIME | place::HOPS => return None,
+                text if head.texts[text].is_none() => head.texts[text] = Some(cursor.string()?),
+                _ => return None,
+            }
+            cursor.skip_space();
+            if cursor.eat(b'}') {
+                head.has_data = false;
+                break;
+            }
+            if !cursor.eat(b',') {
+                return None;
+            }
+        }
+        let whole =
+            [place::ID, place::SOURCE, place::TYPE].iter().all(|i| head.texts[*i].is_some_and(|t| !t.is_empty()));
+        (timed && whole).then_some(head)
+    }
+
+    #[inline]
+    fn attribute(&mut self, cursor: &mut Cursor<'_>, last: usize) -> Option<usize> {
+        let guess = usize::from(self.follows[last]);
+        if !TOKENS[guess].is_empty() && cursor.eat_text(TOKENS[guess]) {
+            return Some(guess);
+        }
+        let found = TOKENS.iter().position(|token| !token.is_empty() && cursor.eat_text(token))?;
+        self.follows[last] = u8::try_from(found).ok()?;
+        Some(found)
+    }
+}
+
+/// Goes over the events of a message's text, one after the other.
+#[derive(Debug)]
+pub struct Events<'t> {
+    cursor: Cursor<'t>,
+    heads: HeadReader,
+    shared: &'t Shared<'t>,
+    /// Where the event begins.
+    start: usize,
+    has_begun: bool,
+}
+
+impl<'t> Events<'t> {
+    /// Before the first event of a message's text; `shared` is what its header says of all of them.
+    pub fn new(text: &'t str, shared: &'t Shared<'t>) -> Self {
+        Self { cursor: Cursor::new(text), heads: HeadReader::default(), shared, start: 0, has_begun: false }
+    }
+
+    /// Goes to the next event; whoever was given one has read it to its end. Answers whether there is one, and nothing where the text is not
+    /// a list of events.
+    pub fn advance(&mut self) -> Option<bool> {
+        self.cursor.skip_space();
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
+        if is_first && !self.cursor.eat(b'[') {
+            return None;
+        }
+        self.cursor.skip_space();
+        if self.cursor.peek() == Some(b']') {
+            self.cursor.eat(b']');
+            self.cursor.skip_space();
+            return self.cursor.peek().is_none().then_some(false);
+        }
+        if !is_first && !self.cursor.eat(b',') {
+            return None;
+        }
+        self.cursor.skip_space();
+        self.start = self.cursor.at();
+        Some(true)
+    }
+
+    /// Reads the event up to its data.
+    #[inline]
+    pub fn head(&mut self) -> Option<Head<'t>> {
+        self.heads.read(&mut self.cursor, self.shared)
+    }
+
+    /// Byte offset at which the event begins.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
+    /// Where the reading is: behind the head, if there is one.
+    pub fn cursor(&mut self) -> &mut Cursor<'t> {
+        &mut self.cursor
+    }
+
+    /// Reads the whole event, from its beginning, the slow way: its text and the event, or what is wrong with it. Nothing where it is not
+    /// JSON, and so neither is the message.
+    pub fn event(&mut self) -> Option<(&'t str, Result<Event<'t>, Violation>)> {
+        self.cursor.go_to(self.start);
+        let node = self.cursor.node(1)?;
+        Some((node.raw, Event::read(node, self.shared)))
+    }
+}
