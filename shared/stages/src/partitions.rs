@@ -134,12 +134,12 @@ impl<'r> Partitions<'r> {
                 Some(false) => return Ok(Some(found)),
                 None => return Ok(None),
             }
-            if let Some(head) = events.head()
+            if let Some((head, cursor)) = events.head()
                 && let Some(event_type) = head.texts[place::TYPE]
             {
                 let Some(kind) = found.kind(event_type, self.registry) else { return Ok(None) };
                 let Some(rows) = self.place(&mut found, kind, head.time)? else { return Ok(None) };
-                if self.all[rows].table.push_text(&head, events.cursor()) {
+                if self.all[rows].table.push_text(head, cursor) {
                     self.all[rows].owners.push(number);
                     found.kinds[kind].counted.stored += 1;
                     continue;
