@@ -70,11 +70,12 @@ fn compare(events: u64) -> anyhow::Result<()> {
         events,
     );
     let python = root.join(".venv/bin/python");
-    for (name, script, share) in [
-        ("DuckDB", "convert_duckdb.py", 1),
-        ("Polars", "convert_polars.py", 1),
+    for (name, script, order, share) in [
+        ("DuckDB, rows in the order of the file", "convert_duckdb.py", None, 1),
+        ("DuckDB, rows sorted as ours", "convert_duckdb.py", Some("sorted"), 1),
+        ("Polars, rows in the order of the file", "convert_polars.py", None, 1),
         // Slower by an order of magnitude: a part of the file is enough for a rate.
-        ("pandas + pyarrow", "convert_pandas.py", 5),
+        ("pandas + pyarrow, rows in the order of the file", "convert_pandas.py", None, 5),
     ] {
         if !python.exists() {
             println!("| {name} | SKIPPED: no Python; `make bench` prepares it | | | |");
@@ -82,7 +83,8 @@ fn compare(events: u64) -> anyhow::Result<()> {
         }
         let part = first_lines(&file, work.path(), events / share)?;
         let mut command = Command::new(&python);
-        command.arg(root.join("bench/peers").join(script)).arg(&part).arg(work.path().join(script));
+        let target = work.path().join(format!("{script}.{}", order.unwrap_or("as-sent")));
+        command.arg(root.join("bench/peers").join(script)).arg(&part).arg(target).args(order);
         // What a library does with more threads than one is not asked here.
         for variable in ["POLARS_MAX_THREADS", "OMP_NUM_THREADS", "ARROW_NUM_THREADS"] {
             command.env(variable, "1");

@@ -24,6 +24,7 @@ pub fn registry() -> anyhow::Result<Registry> {
 
 struct Partition<'r> {
     schema: &'r Schema,
+    hour: i64,
     table: Box<dyn TableBuilder>,
 }
 
@@ -48,24 +49,21 @@ pub fn convert(file: &Path, folder: &Path, slice_bytes: usize) -> anyhow::Result
     let (mut events, mut files) = (0, Vec::new());
     for (count, slice) in &slices {
         let mut partitions: Vec<Partition<'_>> = Vec::new();
-        let mut places: HashMap<(&str, i64), usize> = HashMap::new();
         let mut scan = Events::new(slice, &shared);
         while scan.advance().unwrap_or(false) {
-            let head = scan.head().ok_or_else(|| anyhow::anyhow!("not read the quick way"))?;
-            let schema = registry.resolve(head.texts[place::TYPE].unwrap_or_default());
-            let place = (schema.table.as_str(), head.time.epoch_hour());
-            let at = match places.get(&place) {
-                Some(at) => *at,
+            let (head, cursor) = scan.head().ok_or_else(|| anyhow::anyhow!("not read the quick way"))?;
+            let (event_type, hour) = (head.texts[place::TYPE].unwrap_or_default(), head.time.epoch_hour());
+            let at = match partitions.iter().position(|p| p.hour == hour && p.schema.event_type == event_type) {
+                Some(at) => at,
                 None => {
-                    let table = encoder.table(schema)?;
-                    partitions.push(Partition { schema, table });
-                    places.insert(place, partitions.len() - 1);
+                    let schema = registry.resolve(event_type);
+                    partitions.push(Partition { schema, hour, table: encoder.table(schema)? });
                     partitions.len() - 1
                 }
             };
-            anyhow::ensure!(partitions[at].table.push_text(&head, scan.cursor()), "not read the quick way");
+            anyhow::ensure!(partitions[at].table.push_text(head, cursor), "not read the quick way");
         }
-        for Partition { schema, table } in &partitions {
+        for Partition { schema, table, .. } in &partitions {
             let file = table.encode(&(0..table.rows()).collect::<Vec<u32>>())?;
             events += usize::try_from(file.rows)?;
             files.push((data_key(schema, file.min_time, &files.len().to_string()), file.bytes));

@@ -44,8 +44,8 @@ fn encode(encoder: &ParquetEncoder, load: &Load) -> Vec<u8> {
     let mut table = encoder.table(&load.schema).unwrap();
     let mut events = Events::new(&load.message, &shared);
     while events.advance().unwrap() {
-        let head = events.head().unwrap();
-        assert!(table.push_text(&head, events.cursor()));
+        let (head, cursor) = events.head().unwrap();
+        assert!(table.push_text(head, cursor));
     }
     table.encode(&(0..table.rows()).collect::<Vec<u32>>()).unwrap().bytes
 }

@@ -2,7 +2,7 @@
 
 use crate::lane::{Lane, Values};
 use crate::rle;
-use crate::words::{NULL, Words};
+use crate::words::{NULL, Words, append};
 use parquet::basic::Type;
 use parquet::schema::types::ColumnDescPtr;
 use std::cmp::Ordering;
@@ -161,7 +161,7 @@ impl<'l> Plain<'l> {
                 for text in texts {
                     // Lanes hold less than 4 GiB.
                     out.extend_from_slice(&(text.len() as u32).to_le_bytes());
-                    out.extend_from_slice(text);
+                    append(out, text);
                 }
             }
             Self::Boolean(v) => {
@@ -286,7 +286,7 @@ fn coded<T: Copy>(values: &[T], repeats: bool, bits: impl Fn(T) -> u64) -> Optio
                     distinct.push(*value);
                     slots[at] = distinct.len() as u32;
                     // A search never ends where no place is free, and is long where few are.
-                    if distinct.len() * 2 > values.len().max(64) || (i == FIRST_LOOK && distinct.len() * 3 > i * 2) {
+                    if distinct.len() * 2 > values.len().max(64) || (i == FIRST_LOOK && distinct.len() * 20 > i * 19) {
                         return None;
                     }
                     break distinct.len() as u32 - 1;

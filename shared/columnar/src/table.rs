@@ -136,7 +136,7 @@ impl Table {
             if lane.rows() > *row || (!nulls.is_empty() && nulls.contains(&index)) {
                 return Err(Unusual);
             }
-            if cursor.eat_text(b"null") {
+            if cursor.peek() == Some(b'n') && cursor.eat_text(b"null") {
                 nulls.push(index);
             } else {
                 let from = cursor.at();

@@ -53,7 +53,7 @@ impl Texts {
     #[inline]
     pub(crate) fn push(&mut self, text: &[u8]) -> bool {
         let Ok(end) = u32::try_from(self.bytes.len() + text.len()) else { return false };
-        self.bytes.extend_from_slice(text);
+        append(&mut self.bytes, text);
         self.ends.push(end);
         true
     }
@@ -141,6 +141,16 @@ impl Words {
     pub(crate) fn is_full(&self) -> bool {
         let distinct = self.texts.len();
         self.full || (distinct >= FIRST_LOOK && distinct.is_power_of_two() && distinct * 2 > self.codes.len())
+    }
+}
+
+/// Appends a text. Ids are mostly of 16 or 32 characters, and copying a known number of bytes needs no call.
+#[inline]
+pub(crate) fn append(out: &mut Vec<u8>, text: &[u8]) {
+    match text.len() {
+        16 => out.extend_from_slice(text.first_chunk::<16>().unwrap_or(&[0; 16])),
+        32 => out.extend_from_slice(text.first_chunk::<32>().unwrap_or(&[0; 32])),
+        _ => out.extend_from_slice(text),
     }
 }
 

@@ -66,7 +66,7 @@ fn quick(schema: &Schema, text: &str) -> Option<(Outcome, usize)> {
     let mut outcome = Outcome { file: None, misfits: Vec::new(), unreadable: Vec::new() };
     let (mut events, mut position, mut count) = (Events::new(text, &shared), 0, 0);
     while events.advance()? {
-        if events.head().is_some_and(|head| table.push_text(&head, events.cursor())) {
+        if events.head().is_some_and(|(head, cursor)| table.push_text(head, cursor)) {
             count += 1;
         } else {
             match events.event()? {

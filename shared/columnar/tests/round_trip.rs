@@ -65,7 +65,7 @@ fn encode(schema: &Schema, texts: &[impl AsRef<str>]) -> (Option<EncodedFile>, V
     let mut misfits = Vec::new();
     let mut position = 0;
     while events.advance().unwrap() {
-        let quick = events.head().is_some_and(|head| table.push_text(&head, events.cursor()));
+        let quick = events.head().is_some_and(|(head, cursor)| table.push_text(head, cursor));
         if !quick {
             let (_, event) = events.event().unwrap();
             misfits.extend(table.push(&event.unwrap()).err().map(|misfit| (position, misfit)));
@@ -451,8 +451,8 @@ fn some_rows_of_a_table_make_a_file_of_their_own() {
     let mut table = ParquetEncoder::new().table(&schema).unwrap();
     let mut events = Events::new(&message, &shared);
     while events.advance().unwrap() {
-        let head = events.head().unwrap();
-        assert!(table.push_text(&head, events.cursor()));
+        let (head, cursor) = events.head().unwrap();
+        assert!(table.push_text(head, cursor));
     }
     let file = table.encode(&[0, 2, 3]).unwrap();
     assert_eq!(file.rows, 3);

@@ -52,7 +52,8 @@ impl<'t> Cursor<'t> {
     /// Goes over white space.
     #[inline]
     pub fn skip_space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+        // Mostly there is none, which one comparison tells.
+        while self.peek().is_some_and(|byte| byte <= b' ' && matches!(byte, b' ' | b'\n' | b'\r' | b'\t')) {
             self.at += 1;
         }
     }
@@ -313,17 +314,14 @@ impl Default for HeadReader {
 
 impl HeadReader {
     /// Reads the event that begins at the cursor up to the value of `data`, or to its end where it has none.
-    fn read<'t>(&mut self, cursor: &mut Cursor<'t>, shared: &'t Shared<'_>) -> Option<Head<'t>> {
+    fn read<'t>(&mut self, head: &mut Head<'t>, cursor: &mut Cursor<'t>, shared: &'t Shared<'_>) -> Option<()> {
         if !cursor.eat(b'{') {
             return None;
         }
-        let mut head = Head {
-            texts: [None; ENVELOPE.len()],
-            time: shared.received,
-            received: shared.received,
-            hops: None,
-            has_data: true,
-        };
+        head.texts = [None; ENVELOPE.len()];
+        head.received = shared.received;
+        head.hops = None;
+        head.has_data = true;
         head.texts[place::CLIENT_IP] = shared.client_ip.as_deref();
         head.texts[place::USER_AGENT] = shared.user_agent.as_deref();
         let (mut last, mut timed) = (0, false);
@@ -358,7 +356,7 @@ impl HeadReader {
         }
         let whole =
             [place::ID, place::SOURCE, place::TYPE].iter().all(|i| head.texts[*i].is_some_and(|t| !t.is_empty()));
-        (timed && whole).then_some(head)
+        (timed && whole).then_some(())
     }
 
     #[inline]
@@ -378,6 +376,8 @@ impl HeadReader {
 pub struct Events<'t> {
     cursor: Cursor<'t>,
     heads: HeadReader,
+    /// The one that was read last: it is large to hand around.
+    head: Head<'t>,
     shared: &'t Shared<'t>,
     /// Where the event begins.
     start: usize,
@@ -387,7 +387,15 @@ pub struct Events<'t> {
 impl<'t> Events<'t> {
     /// Before the first event of a message's text; `shared` is what its header says of all of them.
     pub fn new(text: &'t str, shared: &'t Shared<'t>) -> Self {
-        Self { cursor: Cursor::new(text), heads: HeadReader::default(), shared, start: 0, has_begun: false }
+        let head = Head {
+            texts: [None; ENVELOPE.len()],
+            time: shared.received,
+            received: shared.received,
+            hops: None,
+            has_data: false,
+        };
+        let (cursor, heads) = (Cursor::new(text), HeadReader::default());
+        Self { cursor, heads, head, shared, start: 0, has_begun: false }
     }
 
     /// Goes to the next event; whoever was given one has read it to its end. Answers whether there is one, and nothing where the text is not
@@ -412,20 +420,16 @@ impl<'t> Events<'t> {
         Some(true)
     }
 
-    /// Reads the event up to its data.
+    /// Reads the event up to its data: what stands before it, and the cursor, which is behind that.
     #[inline]
-    pub fn head(&mut self) -> Option<Head<'t>> {
-        self.heads.read(&mut self.cursor, self.shared)
+    pub fn head(&mut self) -> Option<(&Head<'t>, &mut Cursor<'t>)> {
+        self.heads.read(&mut self.head, &mut self.cursor, self.shared)?;
+        Some((&self.head, &mut self.cursor))
     }
 
     /// Byte offset at which the event begins.
     pub fn start(&self) -> usize {
         self.start
-    }
-
-    /// Where the reading is: behind the head, if there is one.
-    pub fn cursor(&mut self) -> &mut Cursor<'t> {
-        &mut self.cursor
     }
 
     /// Reads the whole event, from its beginning, the slow way: its text and the event, or what is wrong with it. Nothing where it is not

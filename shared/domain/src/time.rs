@@ -215,10 +215,19 @@ fn four(bytes: &[u8]) -> Option<i32> {
     i32::try_from(high * 100 + low).ok()
 }
 
-/// Days since the epoch of a proleptic Gregorian date.
+/// Days since the epoch of a proleptic Gregorian date (Hinnant, chrono-Compatible Low-Level Date Algorithms, `days_from_civil`).
 fn days(year: i32, month: u32, day: u32) -> Option<i32> {
-    use chrono::Datelike as _;
-    Some(NaiveDate::from_ymd_opt(year, month, day)?.num_days_from_ce() - 719_163)
+    const LENGTHS: [u32; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let length = LENGTHS.get(month.checked_sub(1)? as usize)? + u32::from(is_leap && month == 2);
+    if day == 0 || day > length {
+        return None;
+    }
+    // The year begins in March, so that the leap day is its last.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let of_year = i32::try_from((153 * month + 2) / 5 + day).ok()? - 1;
+    Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
 }
 
 /// `yyyy-MM-ddTHH:mm:ss[.f…]` at the start of `text`: microseconds as if it were UTC, and the rest.
@@ -331,6 +340,12 @@ mod tests {
             let t = Timestamp::from_micros(us).unwrap();
             prop_assert_eq!(Timestamp::parse_rfc3339(&t.to_micros_text()), Some(t));
             prop_assert_eq!(t.to_micros_text().len(), 27);
+        }
+
+        #[test]
+        fn days_are_those_of_the_calendar(year in 0i32..10_000, month in 0u32..14, day in 0u32..33) {
+            let expected = NaiveDate::from_ymd_opt(year, month, day).map(|date| date.num_days_from_ce() - 719_163);
+            prop_assert_eq!(days(year, month, day), expected);
         }
 
         #[test]

@@ -169,8 +169,11 @@ pub(crate) fn retry(why: &str) -> Outcome {
 impl Head {
     /// Reads the header of a message; an error means that it does not even say which batch it is.
     pub(crate) fn read(item: &Item) -> Result<Self, MessageError> {
+        Self::of(message::read_header(&item.body)?, item)
+    }
+
+    fn of(header: Header, item: &Item) -> Result<Self, MessageError> {
         let malformed = |reason: String| MessageError { code: "malformed_message", reason };
-        let header = message::read_header(&item.body)?;
         if !(1..=MAX_BATCH_ID_BYTES).contains(&header.batch.len()) {
             let bytes = header.batch.len();
             return Err(malformed(format!("`batch` has {bytes} bytes, allowed are 1 to {MAX_BATCH_ID_BYTES}")));
@@ -201,7 +204,13 @@ impl Head {
 
 impl Taken {
     fn new(position: usize, item: &Item) -> Result<Self, MessageError> {
-        Ok(Self { item: position, head: Head::read(item)?, unpacked: message::unpack(&item.body) })
+        // A body that can be unpacked, which is nearly every one, is gone through once.
+        let unpacked = message::unpack(&item.body);
+        let head = match &unpacked {
+            Ok(unpacked) => Head::of(unpacked.header.clone(), item)?,
+            Err(_) => Head::read(item)?,
+        };
+        Ok(Self { item: position, head, unpacked })
     }
 
     /// Bytes of its events' text.

@@ -32,8 +32,8 @@ pub(crate) struct Rows<'r> {
     table: Box<dyn TableBuilder>,
     /// For each row the message that it is of, by its order in the slice.
     pub(crate) owners: Vec<u32>,
-    /// In the generic table, for each row the position of its name.
-    names: Vec<u32>,
+    /// Only in the generic table: for each row the position of its name.
+    names: Option<Vec<u32>>,
 }
 
 /// A message whose events are rows.
@@ -130,7 +130,7 @@ impl<'r> Partitions<'r> {
     /// The name under which a row of a partition is counted.
     pub(crate) fn name(&self, index: usize, row: u32) -> &str {
         let rows = &self.all[index];
-        let own = rows.names.get(row as usize).and_then(|name| self.names.get(*name as usize));
+        let own = rows.names.as_ref().and_then(|names| self.names.get(*names.get(row as usize)? as usize));
         own.map_or(rows.schema.event_type.as_str(), String::as_str)
     }
 
@@ -138,13 +138,11 @@ impl<'r> Partitions<'r> {
     fn own(&mut self, rows: usize, number: u32, event_type: &str) {
         let rows = &mut self.all[rows];
         rows.owners.push(number);
-        if !rows.schema.is_generic() {
-            return;
-        }
+        let Some(names) = &mut rows.names else { return };
         let name = counted_as(event_type);
-        let last = rows.names.last().copied().filter(|last| self.names[*last as usize] == name);
+        let last = names.last().copied().filter(|last| self.names[*last as usize] == name);
         let known = last.or_else(|| (0u32..).zip(&self.names).find(|(_, known)| *known == name).map(|(i, _)| i));
-        rows.names.push(known.unwrap_or_else(|| {
+        names.push(known.unwrap_or_else(|| {
             self.names.push(name.to_owned());
             self.names.len() as u32 - 1
         }));
@@ -161,12 +159,12 @@ impl<'r> Partitions<'r> {
                 Some(false) => return Ok(Some(found)),
                 None => return Ok(None),
             }
-            if let Some(head) = events.head()
+            if let Some((head, cursor)) = events.head()
                 && let Some(event_type) = head.texts[place::TYPE]
             {
                 let Some(kind) = found.kind(event_type, self.registry) else { return Ok(None) };
                 let Some(rows) = self.place(&mut found, kind, head.time)? else { return Ok(None) };
-                if self.all[rows].table.push_text(&head, events.cursor()) {
+                if self.all[rows].table.push_text(head, cursor) {
                     self.own(rows, number, event_type);
                     found.kinds[kind].counted.stored += 1;
                     continue;
@@ -265,7 +263,8 @@ impl<'r> Partitions<'r> {
         if let Some(index) = self.by_place.get(&place) {
             return Ok(*index);
         }
-        self.all.push(Rows { schema, table: self.encoder.table(schema)?, owners: Vec::new(), names: Vec::new() });
+        let names = schema.is_generic().then(Vec::new);
+        self.all.push(Rows { schema, table: self.encoder.table(schema)?, owners: Vec::new(), names });
         self.by_place.insert(place, self.all.len() - 1);
         Ok(self.all.len() - 1)
     }
