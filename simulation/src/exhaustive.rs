@@ -116,25 +116,25 @@ impl Stage {
     /// Every schedule; answers how many there were, or the first after which something does not hold.
     pub fn run_all(&self) -> Result<usize, String> {
         let mut runs = 0;
-        for order in orders(self.messages) {
-            for cuts in 0..1usize << self.messages.saturating_sub(1) {
-                if self.function == Function::Ingest && cuts + 1 < 1 << self.messages.saturating_sub(1) {
-                    continue; // A request is taken alone.
-                }
-                let deliveries = cut(&order, cuts);
-                let mut plan = Plan { deliveries, disturbance: None };
-                let calls = self.run(&plan)?;
+        for deliveries in self.deliveries() {
+            let mut plan = Plan { deliveries, disturbance: None };
+            let calls = self.run(&plan)?;
+            let disturbances = (0..calls).flat_map(|call| Disturbance::ALL.map(|what| (call, what)));
+            runs += 1;
+            for disturbance in disturbances {
+                plan.disturbance = Some(disturbance);
+                self.run(&plan).map_err(|what| format!("schedule {runs} of {} messages: {what}", self.messages))?;
                 runs += 1;
-                for call in 0..calls {
-                    for what in Disturbance::ALL {
-                        plan.disturbance = Some((call, what));
-                        self.run(&plan)?;
-                        runs += 1;
-                    }
-                }
             }
         }
         Ok(runs)
+    }
+
+    /// All orders of the messages and all ways to cut them. A request is taken alone.
+    fn deliveries(&self) -> Vec<Vec<Vec<usize>>> {
+        let all = (1 << self.messages.saturating_sub(1)) - 1;
+        let cuts = if self.function == Function::Ingest { all..=all } else { 0..=all };
+        orders(self.messages).iter().flat_map(|order| cuts.clone().map(move |cuts| cut(order, cuts))).collect()
     }
 
     /// One schedule; answers how many calls the stage made before everything came to rest.
@@ -233,7 +233,6 @@ impl Play<'_> {
             Disturbance::Overtaken | Disturbance::OvertakenAfterLease => {
                 let held = self.simulation.calls.len();
                 if what == Disturbance::OvertakenAfterLease {
-                    self.simulation.pass_time();
                     self.simulation.pass_time();
                 }
                 self.start(delivery, 1);

@@ -161,7 +161,11 @@ impl Schedule {
             0..=11 => self.answer() || self.start(),
             12..=16 => self.start() || self.answer(),
             17 => {
-                self.kill();
+                if self.random.one_of(2) {
+                    self.kill()
+                } else {
+                    self.overtake()
+                }
                 self.answer() || self.start()
             }
             18 => {
@@ -243,13 +247,28 @@ impl Schedule {
 
     fn kill(&mut self) {
         let tasks = self.simulation.tasks();
-        if tasks.is_empty() || !self.disturbs(2) {
+        if tasks.is_empty() || !self.disturbs(1) {
             return;
         }
         let task = tasks[self.random.below(tasks.len())];
         let random = &mut self.random;
         self.simulation
             .kill(task, || [LastCall::Lost, LastCall::Effective, LastCall::Effective, LastCall::Late][random.below(4)]);
+    }
+
+    /// Another consumer takes what one works on, before or after its lease has run out.
+    fn overtake(&mut self) {
+        let tasks = self.simulation.tasks();
+        let deliveries: Vec<_> = tasks.into_iter().filter_map(|task| self.simulation.delivery(task)).collect();
+        let after_lease = !self.random.one_of(3);
+        if deliveries.is_empty() || !self.disturbs(1) {
+            return;
+        }
+        let (queue, which) = deliveries[self.random.below(deliveries.len())].clone();
+        if after_lease {
+            self.simulation.pass_time();
+        }
+        self.simulation.deliver(queue, which, self.moves % PROCESSES);
     }
 
     fn change(&mut self) {

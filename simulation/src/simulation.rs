@@ -26,9 +26,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-/// How long a group's lease lasts. It and [`CLOCK_STEP_US`] are hours, so that the microseconds that a stage measures itself never decide.
-const LEASE_MS: u32 = 90 * 60 * 1_000;
-/// How far the clock moves at once.
+/// How long a group's lease lasts. Beside it and [`CLOCK_STEP_US`] the microseconds that a stage measures itself never decide.
+const LEASE_MS: u32 = 30 * 60 * 1_000;
+/// How far the clock moves at once: every lease has run out then.
 pub const CLOCK_STEP_US: i64 = 3_600 * SECOND_US;
 /// Between two tasks the clock moves a little, so that no two requests have the same time.
 const TICK_US: i64 = 1_000;
@@ -142,6 +142,14 @@ impl Simulation {
     /// How many tasks of a function run.
     pub fn running(&self, function: Function) -> usize {
         self.tasks.values().filter(|task| task.function == function).count()
+    }
+
+    /// The queue and the messages that a task works on, where it is a consumer.
+    pub fn delivery(&self, task: usize) -> Option<(QueueName, Vec<usize>)> {
+        match self.tasks[&task].function {
+            Function::Consumer(queue) => Some((queue, self.tasks[&task].delivery.clone())),
+            Function::Ingest | Function::Tick => None,
+        }
     }
 
     /// Whether a task works on this request.
