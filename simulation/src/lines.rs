@@ -5,12 +5,18 @@ use sluice_domain::lake::{EncodeError, EncodedFile, Encoder, Misfit};
 use sluice_domain::schema::Schema;
 use sluice_domain::time::Timestamp;
 
+/// Events of one file; more cannot be encoded, so that a group falls apart into a file for each message.
+const MAX_EVENTS: usize = 4;
+
 /// One line per event: its label, or its id where it has none.
 #[derive(Debug)]
 pub struct Lines;
 
 impl Encoder for Lines {
     fn encode(&self, schema: &Schema, events: &[Event<'_>]) -> Result<(Option<EncodedFile>, Vec<Misfit>), EncodeError> {
+        if events.len() > MAX_EVENTS {
+            return Err(EncodeError(format!("{} events are too many", events.len())));
+        }
         let (mut lines, mut misfits, mut times) = (Vec::new(), Vec::new(), Vec::<Timestamp>::new());
         for (position, event) in events.iter().enumerate() {
             let checked = match &event.data {

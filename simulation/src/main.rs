@@ -42,8 +42,7 @@ fn main() -> ExitCode {
         Ok(_) => println!("but not when it is repeated: something in it does not come from the seed"),
         Err(failure) => {
             failure.seen.trace.iter().for_each(|line| println!("  {line}"));
-            let kept =
-                failure.seen.disturbances as usize - failure.without.len().min(failure.seen.disturbances as usize);
+            let kept = (0..failure.seen.disturbances).filter(|n| !failure.without.contains(n)).count();
             println!("{} ({kept} disturbances are needed)", failure.what);
         }
     }

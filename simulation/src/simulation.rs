@@ -365,7 +365,7 @@ impl Simulation {
     fn stage(&mut self, function: Function, process: usize) -> &Stage {
         let registry = Arc::clone(&scenario::registries()[self.deployed]);
         let calls = &self.calls;
-        self.processes.entry((function, process)).or_insert_with(|| stage(function, calls, registry))
+        self.processes.entry((function, process)).or_insert_with(|| stage(function, process, calls, registry))
     }
 
     fn note(&mut self, line: impl FnOnce() -> String) {
@@ -401,7 +401,9 @@ fn consume<S: 'static>(
     })
 }
 
-fn stage(function: Function, calls: &Arc<Calls>, registry: Arc<Registry>) -> Stage {
+fn stage(function: Function, process: usize, calls: &Arc<Calls>, registry: Arc<Registry>) -> Stage {
+    // The second process takes each message alone: a group or a bulk of its own.
+    let slice_bytes = if process == 0 { 1 << 20 } else { 1 };
     let ports = Arc::new(Ports(Arc::clone(calls)));
     let quarantine = Arc::new(SendingQueue(Arc::clone(calls), QueueName::Quarantine));
     match function {
@@ -418,12 +420,12 @@ fn stage(function: Function, calls: &Arc<Calls>, registry: Arc<Registry>) -> Sta
             Stage::Ingest(Arc::new(Ingest::new(IngestPorts { topic: ports, quarantine, keys }, registry, settings)))
         }
         Function::Consumer(QueueName::Convert) => {
-            let settings = ConvertSettings { lease_ms: LEASE_MS, budget_ms: u32::MAX, ..ConvertSettings::default() };
+            let settings = ConvertSettings { lease_ms: LEASE_MS, slice_bytes, budget_ms: u32::MAX };
             let ports = ConvertPorts { objects: ports.clone(), table: ports, quarantine };
             Stage::Convert(Arc::new(Convert::new(ports, registry, Arc::new(Lines), settings)))
         }
         Function::Consumer(QueueName::Index) => {
-            let settings = IndexSettings { budget_ms: u32::MAX, ..IndexSettings::default() };
+            let settings = IndexSettings { bulk_bytes: slice_bytes, budget_ms: u32::MAX };
             let ports = IndexPorts { search: ports.clone(), table: ports, quarantine };
             Stage::Index(Arc::new(Index::new(ports, registry, settings)))
         }
