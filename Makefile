@@ -1,6 +1,6 @@
 # Thin commands only; what they do stands in scripts/ and in cargo.
 
-.PHONY: run test check bench soak build fmt deploy invoke localstack
+.PHONY: run test check simulate bench soak build fmt deploy invoke localstack
 
 STAGE ?= dev
 
@@ -12,6 +12,9 @@ test: ## All tests
 
 check: ## Format, lints, dependency rules
 	@scripts/check.sh
+
+simulate: ## Millions of random schedules of exactly-once: make simulate SEED=1 RUNS=5000000
+	@SEED=$(SEED) RUNS=$(RUNS) scripts/simulate.sh
 
 bench: ## Benchmarks beside what a user would pick instead
 	@scripts/bench.sh

@@ -42,6 +42,7 @@ fn allowed(package: &str) -> Option<&'static [&'static str]> {
         "sluice-columnar" | "sluice-template" => &["sluice-domain"],
         "sluice-adapters-opensearch" | "sluice-statement" | "sluice-testkit" => &["sluice-ports"],
         "sluice-adapters-aws" | "sluice-adapters-embedded" => &["sluice-ports", "sluice-statement"],
+        "sluice-simulation" => &["sluice-domain", "sluice-ports", "sluice-stages", "sluice-testkit"],
         "sluice-entry" => &["sluice-domain", "sluice-ports", "sluice-stages"],
         "sluice-wiring" => &[
             "sluice-adapters-embedded",
@@ -157,7 +158,7 @@ fn names_that_sort_by_kind_are_not_used() {
         }
     }
     let mut found = Vec::new();
-    for part in ["shared", "local", "functions", "tests", "bench", "docs"] {
+    for part in ["shared", "local", "functions", "tests", "simulation", "bench", "docs"] {
         walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(part), &mut found);
     }
     assert_eq!(found, [] as [String; 0]);

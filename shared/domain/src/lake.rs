@@ -82,9 +82,9 @@ pub fn quarantine_key(received: Timestamp, id: &str) -> String {
     format!("quarantine/dt={}/{id}.json", received.date_text())
 }
 
-/// The search index of an event: `sluice-{table}-{yyyy.MM}` by its own time.
-pub fn index_name(schema: &Schema, time: Timestamp) -> String {
-    format!("sluice-{}-{}", schema.table, time.month_text())
+/// The search index of an event of this table: `sluice-{table}-{yyyy.MM}` by its own time.
+pub fn index_name(table: &str, time: Timestamp) -> String {
+    format!("sluice-{table}-{}", time.month_text())
 }
 
 #[cfg(test)]
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(data_key(&schema("hour"), time, "g-0"), "lake/web_event/data/dt=2026-11-21/hour=09/g-0.parquet");
         assert_eq!(data_key(&schema("day"), time, "g-0"), "lake/web_event/data/dt=2026-11-21/g-0.parquet");
         assert_eq!(data_key(&schema("month"), time, "g-0"), "lake/web_event/data/dt=2026-11-01/g-0.parquet");
-        assert_eq!(index_name(&schema("day"), time), "sluice-web_event-2026.11");
+        assert_eq!(index_name("web_event", time), "sluice-web_event-2026.11");
         assert_eq!(quarantine_key(time, "x"), "quarantine/dt=2026-11-21/x.json");
     }
 }

@@ -11,6 +11,20 @@
 //! Then one transaction closes the plan and counts the batch. Until then a row `("plan-open", batch id)` lets the clock's tick go on with it
 //! although the message may never come again. A batch that leads to nothing gets its closed plan and is counted at once, many in one
 //! transaction.
+//!
+//! # Why an alert is decided once, and none is lost
+//!
+//! - *A batch has one plan.* It is written on the condition that there is none, and closed on the condition of the version that is open; so a
+//!   write that lands late, or a second time, finds what it was decided on or does nothing. Rules and schemas that change in between
+//!   change nothing: whoever did not write the plan forgets his own and takes the one that is there.
+//! - *An alert has one decision.* Its row requires that there is none and is never written again. Only the batch that the row names
+//!   publishes; a time-out is followed by a look at the row.
+//! - *Nothing is forgotten.* A plan closes after each of its alerts was seen decided, and its own were published; a message is acknowledged
+//!   after its plan was seen closed. Whoever dies in between leaves the plan open, for the redelivery or the tick.
+//! - *A batch is counted once*, in the transaction that closes its plan or writes it closed; other publishes of it are duplicates.
+//! - *No clock decides.* The tick leaves young plans to the consumer at work, and where it does not, both do the same.
+//!
+//! What of a batch goes to quarantine is sent before its plan, always under the same ids.
 
 use crate::intake::{self, Counted, Head};
 use crate::item::{Item, Outcome};

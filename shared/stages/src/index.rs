@@ -1,27 +1,22 @@
 //! `index`: queued messages to search documents.
 //!
-//! A document's id comes from the event's identity and documents are only ever created, so an event that comes again changes nothing. When
-//! all events of a batch are searchable or in quarantine, the row `("indexed", batch)` is written together with the counters; it makes a
-//! redelivery cheap, and it counts a batch once.
+//! A batch is begun, its documents are created, and then it is recorded together with its counters; [`crate::indexed`] says why each event
+//! is one document and counted once. What is recorded makes a redelivery cheap.
 
-use crate::groups::KEEP_US;
+use crate::indexed::{self, Begin, Begun};
 use crate::intake::{self, Counted, Slices, Taken, retry};
 use crate::item::{Item, Outcome};
 use crate::ledger::{self, Sink};
 use crate::quarantine::{self, Quarantined};
-use crate::rows::expiry;
 use futures::future::join_all;
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use sluice_domain::event::{Data, Event, write_members};
 use sluice_domain::identity::document_id;
 use sluice_domain::json::{Node, Object, Value, write_string};
-use sluice_domain::lake;
 use sluice_domain::message::Header;
 use sluice_domain::schema::{Cell, ColumnKind, Registry, Schema};
 use sluice_domain::time::Timestamp;
-use sluice_ports::{
-    Condition, Document, DocumentOutcome, ErrorKind, IndexTemplate, Key, PortError, Queue, Search, Table, Write,
-};
+use sluice_ports::{Document, DocumentOutcome, ErrorKind, IndexTemplate, PortError, Queue, Search, Table, Write};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -65,6 +60,7 @@ pub struct Index {
 /// A message whose documents are made.
 struct Made<'m> {
     taken: &'m Taken,
+    begun: Begun,
     counted: BTreeMap<String, Counted>,
     documents: Vec<Document>,
     /// For each document its position in the message and its counter row.
@@ -75,6 +71,7 @@ struct Made<'m> {
 /// A message that is searchable or in quarantine, to be recorded.
 struct Finished<'m> {
     taken: &'m Taken,
+    begun: Begun,
     counted: BTreeMap<String, Counted>,
 }
 
@@ -118,18 +115,17 @@ impl Index {
     }
 
     async fn index_bulk(&self, items: &[Item], bulk: &[Taken], outcomes: &mut [Option<Outcome>], now: Timestamp) {
-        let keys: Vec<Key> = bulk.iter().map(|taken| record_key(&taken.head.header.batch)).collect();
-        let records = match self.ports.table.get(&keys).await {
-            Ok(records) => records,
-            Err(e) => return bulk.iter().for_each(|taken| outcomes[taken.item] = Some(retry(&e.to_string()))),
-        };
-        let mut names = HashMap::new();
+        let heads: Vec<_> = bulk.iter().map(|taken| &taken.head).collect();
+        let begins = indexed::begin(self.ports.table.as_ref(), &self.registry, &heads, now).await;
         let mut made: Vec<Made<'_>> = Vec::with_capacity(bulk.len());
-        for (taken, record) in bulk.iter().zip(records) {
-            if record.is_some() {
-                outcomes[taken.item] = Some(self.settle_recorded(&taken.head.header, &taken.head.publish, now).await);
-            } else {
-                made.push(self.make(taken, &items[taken.item], &mut names));
+        for (taken, begin) in bulk.iter().zip(begins) {
+            match begin {
+                Begin::Here(begun) => made.push(self.make(taken, begun, &items[taken.item])),
+                Begin::Recorded => {
+                    outcomes[taken.item] =
+                        Some(self.settle_recorded(&taken.head.header, &taken.head.publish, now).await);
+                }
+                Begin::Later(why) => outcomes[taken.item] = Some(retry(&why)),
             }
         }
         let mut documents = Vec::with_capacity(made.iter().map(|m| m.documents.len()).sum());
@@ -184,7 +180,7 @@ impl Index {
         Ok(outcomes)
     }
 
-    fn make<'m>(&'m self, taken: &'m Taken, item: &Item, names: &mut HashMap<(&'m str, i32), String>) -> Made<'m> {
+    fn make<'m>(&'m self, taken: &'m Taken, begun: Begun, item: &Item) -> Made<'m> {
         let read = taken.read(&item.body);
         let refused = taken.unreadable(ORIGIN, &read);
         let (mut documents, mut origins) =
@@ -192,11 +188,7 @@ impl Index {
         let mut counters: HashMap<&str, String> = HashMap::new();
         let received = taken.head.received.to_micros_text();
         for (position, event) in &read.events {
-            let schema = self.registry.resolve(&event.event_type);
-            let index = names
-                .entry((&schema.table, event.time.day()))
-                .or_insert_with(|| lake::index_name(schema, event.time))
-                .clone();
+            let (index, schema) = begun.place(&self.registry, event);
             let id = document_id(&event.source, &event.id, event.time);
             documents.push(Document { index, id, source: document(schema, event, &received) });
             let counter = counters
@@ -204,7 +196,7 @@ impl Index {
                 .or_insert_with(|| ledger::counter(taken.head.received, &event.event_type));
             origins.push((*position, counter.clone()));
         }
-        Made { taken, counted: read.counted, documents, origins, refused }
+        Made { taken, begun, counted: read.counted, documents, origins, refused }
     }
 
     /// Sends what goes to quarantine in one call; one outcome per message.
@@ -260,13 +252,13 @@ impl Index {
 
     /// A message whose batch is recorded: it counts as duplicates if it is another publish than the recorded one.
     async fn settle_recorded(&self, header: &Header, publish: &str, now: Timestamp) -> Outcome {
-        let record = match self.ports.table.get(&[record_key(&header.batch)]).await {
+        let record = match self.ports.table.get(&[indexed::key(&header.batch)]).await {
             Ok(mut found) => found.pop().flatten(),
             Err(e) => return retry(&e.to_string()),
         };
-        match record.as_ref().map(|record| record.value.get("publish").and_then(Json::as_str)) {
+        match indexed::recorded(record.as_ref()) {
             None => retry("the batch is not recorded"),
-            Some(recorded) if recorded == Some(publish) => Outcome::Done,
+            Some(recorded) if recorded == publish => Outcome::Done,
             Some(_) => {
                 match ledger::count_duplicate(self.ports.table.as_ref(), Sink::Search, header, publish, now).await {
                     Ok(()) => Outcome::Done,
@@ -277,25 +269,11 @@ impl Index {
     }
 }
 
-/// Whether a batch is searchable or in quarantine as a whole.
-pub(crate) async fn is_recorded(table: &dyn Table, batch: &str) -> Result<bool, PortError> {
-    Ok(table.get(&[record_key(batch)]).await?.iter().any(Option::is_some))
-}
-
-fn record_key(batch: &str) -> Key {
-    Key::new("indexed", batch)
-}
-
 fn record_writes(messages: &[Finished<'_>], now: Timestamp) -> Vec<Write> {
     let mut counted: BTreeMap<&str, Counted> = BTreeMap::new();
     let mut writes = Vec::with_capacity(messages.len());
     for message in messages {
-        writes.push(Write::Put {
-            key: record_key(&message.taken.head.header.batch),
-            value: json!({"publish": message.taken.head.publish}),
-            condition: Condition::Absent,
-            expires_at: Some(expiry(now, KEEP_US)),
-        });
+        writes.push(message.begun.record(&message.taken.head, now));
         for (counter, n) in &message.counted {
             counted.entry(counter).or_default().add(n);
         }
@@ -343,7 +321,7 @@ fn judge<'m>(
             refused.push(record);
         }
     }
-    Ok((Finished { taken: message.taken, counted: message.counted }, refused))
+    Ok((Finished { taken: message.taken, begun: message.begun, counted: message.counted }, refused))
 }
 
 /// The document of an event: its attributes, its `data` by the columns of the schema, and in `extra` what neither names. Written as text,

@@ -11,6 +11,7 @@ pub mod detect;
 pub mod groups;
 pub mod http;
 pub mod index;
+mod indexed;
 pub mod ingest;
 mod intake;
 pub mod item;

@@ -7,7 +7,9 @@
 //!
 //! A claim runs out [`LEASE_US`] after it was made, so a message whose consumer died is sent by the next delivery after that. It spares a
 //! second mail and decides nothing else: where clocks differ or a consumer is held up for longer than that, a mail goes out twice, and
-//! never not at all.
+//! never not at all: only a delivery that was sent, or can never be, is marked, and only then its message is acknowledged. Claims and releases
+//! name the version that they have seen, so one that lands late takes nothing from its successor; a mark is a fact and takes effect
+//! whenever it lands.
 
 use crate::detect::{ALERTS, KEEP_ALERT_US, full_text};
 use crate::item::{Item, Outcome};

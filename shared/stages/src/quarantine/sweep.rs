@@ -7,7 +7,7 @@ use super::{Quarantined, object_of};
 use crate::groups::Groups;
 use crate::ledger::{self, Fate, Sink};
 use crate::rows::expiry;
-use crate::{detect, index};
+use crate::{detect, indexed};
 use serde_json::json;
 use sluice_domain::identity;
 use sluice_domain::message::{self, Header};
@@ -154,7 +154,7 @@ impl Sweep {
             Sink::Lake => {
                 Ok(Groups::new(self.table.clone(), 0).stored(&[&header.batch]).await?.iter().any(Option::is_some))
             }
-            Sink::Search => index::is_recorded(table, &header.batch).await,
+            Sink::Search => indexed::is_recorded(table, &header.batch).await,
             Sink::Detect => detect::is_done(table, &header.batch).await,
         }
     }

@@ -7,6 +7,13 @@ use std::sync::Mutex;
 #[derive(Debug, Default)]
 pub struct MemoryMail(Mutex<Vec<Email>>);
 
+impl Clone for MemoryMail {
+    /// Another one that holds the same.
+    fn clone(&self) -> Self {
+        Self(Mutex::new(lock(&self.0).clone()))
+    }
+}
+
 impl MemoryMail {
     /// An empty outbox.
     pub fn new() -> Self {

@@ -10,10 +10,17 @@ use std::sync::Mutex;
 #[derive(Debug, Default)]
 pub struct MemoryObjects(Mutex<Stored>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Stored {
     objects: BTreeMap<String, (Bytes, i64)>,
     puts: i64,
+}
+
+impl Clone for MemoryObjects {
+    /// Another one that holds the same.
+    fn clone(&self) -> Self {
+        Self(Mutex::new(lock(&self.0).clone()))
+    }
 }
 
 impl MemoryObjects {

@@ -10,10 +10,17 @@ use std::sync::Mutex;
 #[derive(Debug, Default)]
 pub struct MemorySearch(Mutex<Stored>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Stored {
     templates: BTreeMap<String, IndexTemplate>,
     documents: BTreeMap<(String, String), Value>,
+}
+
+impl Clone for MemorySearch {
+    /// Another one that holds the same.
+    fn clone(&self) -> Self {
+        Self(Mutex::new(lock(&self.0).clone()))
+    }
 }
 
 impl MemorySearch {

@@ -9,6 +9,13 @@ use std::sync::Mutex;
 #[derive(Debug, Default)]
 pub struct MemoryTable(Mutex<BTreeMap<Key, Item>>);
 
+impl Clone for MemoryTable {
+    /// Another one that holds the same.
+    fn clone(&self) -> Self {
+        Self(Mutex::new(lock(&self.0).clone()))
+    }
+}
+
 impl MemoryTable {
     /// An empty table.
     pub fn new() -> Self {
@@ -26,18 +33,12 @@ impl MemoryTable {
     }
 
     pub(super) fn tally(&self, tallies: &[Tally]) -> Result<(), PortError> {
-        let mut rows = lock(&self.0);
-        let mut next = rows.clone();
+        let mut sums: BTreeMap<&str, Vec<(String, i64)>> = BTreeMap::new();
         for tally in tallies {
-            let write = Write::Add {
-                key: Key::new("counter", &tally.counter),
-                deltas: vec![(tally.field.clone(), tally.by)],
-                expires_at: None,
-            };
-            apply(&mut next, write)?;
+            sums.entry(&tally.counter).or_default().push((tally.field.clone(), tally.by));
         }
-        *rows = next;
-        Ok(())
+        let add = |(counter, deltas)| Write::Add { key: Key::new("counter", counter), deltas, expires_at: None };
+        apply(&mut lock(&self.0), sums.into_iter().map(add).collect())
     }
 }
 
@@ -64,21 +65,14 @@ impl Table for MemoryTable {
                 return Err(PortError::new(ErrorKind::Invalid, "table.write", what));
             }
         }
-        let mut rows = lock(&self.0);
-        // A copy is the simplest way to do all or nothing, and test tables are small.
-        let mut next = rows.clone();
-        for write in writes {
-            apply(&mut next, write)?;
-        }
-        *rows = next;
-        Ok(())
+        apply(&mut lock(&self.0), writes)
     }
 
     async fn query(&self, query: Query) -> Result<Vec<Item>, PortError> {
         let rows = lock(&self.0);
-        let mut found: Vec<&Item> = rows
-            .values()
-            .filter(|item| item.key.partition == query.partition && item.key.sort.starts_with(&query.prefix))
+        let of_partition = rows.range(Key::new(&query.partition, &query.prefix)..).map(|(_, item)| item);
+        let mut found: Vec<&Item> = of_partition
+            .take_while(|item| item.key.partition == query.partition && item.key.sort.starts_with(&query.prefix))
             .collect();
         if query.descending {
             found.reverse();
@@ -122,39 +116,50 @@ fn hold(rows: &BTreeMap<Key, Item>, key: &Key, condition: Condition) -> Result<(
     Err(PortError::new(ErrorKind::Conflict, "table.write", what))
 }
 
-fn apply(rows: &mut BTreeMap<Key, Item>, write: Write) -> Result<(), PortError> {
-    match write {
-        Write::Check { key, condition } => hold(rows, &key, condition),
-        Write::Delete { key, condition } => {
-            hold(rows, &key, condition)?;
-            rows.remove(&key);
-            Ok(())
-        }
-        Write::Put { key, value, condition, expires_at } => {
-            hold(rows, &key, condition)?;
-            store(rows, key, value, expires_at)
-        }
-        Write::Add { key, deltas, expires_at } => {
-            let old = rows.get(&key);
-            let expires_at = expires_at.or(old.and_then(|item| item.expires_at));
-            let mut fields = match old.map(|item| item.value.clone()) {
-                Some(Value::Object(fields)) => fields,
-                _ => Map::new(),
-            };
-            for (field, by) in deltas {
-                let from = fields.get(&field).map_or(Some(0), Value::as_i64);
-                let Some(sum) = from.and_then(|from| from.checked_add(by)) else {
-                    let what = format!("`{field}` is no integer, or the sum leaves 64 bits");
-                    return Err(PortError::new(ErrorKind::Invalid, "table.write", what));
-                };
-                fields.insert(field, sum.into());
+/// All of the writes, each to another row, or none.
+fn apply(rows: &mut BTreeMap<Key, Item>, writes: Vec<Write>) -> Result<(), PortError> {
+    let mut changed: Vec<(Key, Option<Item>)> = Vec::with_capacity(writes.len());
+    for write in writes {
+        match write {
+            Write::Check { key, condition } => hold(rows, &key, condition)?,
+            Write::Delete { key, condition } => {
+                hold(rows, &key, condition)?;
+                changed.push((key, None));
             }
-            store(rows, key, Value::Object(fields), expires_at)
+            Write::Put { key, value, condition, expires_at } => {
+                hold(rows, &key, condition)?;
+                changed.push((key.clone(), Some(next(rows, key, value, expires_at)?)));
+            }
+            Write::Add { key, deltas, expires_at } => {
+                let old = rows.get(&key);
+                let expires_at = expires_at.or(old.and_then(|item| item.expires_at));
+                let mut fields = match old.map(|item| item.value.clone()) {
+                    Some(Value::Object(fields)) => fields,
+                    _ => Map::new(),
+                };
+                for (field, by) in deltas {
+                    let from = fields.get(&field).map_or(Some(0), Value::as_i64);
+                    let Some(sum) = from.and_then(|from| from.checked_add(by)) else {
+                        let what = format!("`{field}` is no integer, or the sum leaves 64 bits");
+                        return Err(PortError::new(ErrorKind::Invalid, "table.write", what));
+                    };
+                    fields.insert(field, sum.into());
+                }
+                changed.push((key.clone(), Some(next(rows, key, Value::Object(fields), expires_at)?)));
+            }
         }
     }
+    for (key, item) in changed {
+        match item {
+            Some(item) => _ = rows.insert(key, item),
+            None => _ = rows.remove(&key),
+        }
+    }
+    Ok(())
 }
 
-fn store(rows: &mut BTreeMap<Key, Item>, key: Key, value: Value, expires_at: Option<i64>) -> Result<(), PortError> {
+/// The item that stands under a key after a write.
+fn next(rows: &BTreeMap<Key, Item>, key: Key, value: Value, expires_at: Option<i64>) -> Result<Item, PortError> {
     if !value.is_object() {
         return Err(PortError::new(ErrorKind::Invalid, "table.write", "the value is not a JSON object"));
     }
@@ -162,6 +167,5 @@ fn store(rows: &mut BTreeMap<Key, Item>, key: Key, value: Value, expires_at: Opt
         return Err(PortError::new(ErrorKind::TooLarge, "table.write", "the value has more than 400 KiB"));
     }
     let version = rows.get(&key).map_or(1, |item| item.version + 1);
-    rows.insert(key.clone(), Item { key, value, version, expires_at });
-    Ok(())
+    Ok(Item { key, value, version, expires_at })
 }
