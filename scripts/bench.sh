@@ -3,7 +3,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/need.sh cargo cc python3
-scripts/python.sh >/dev/null
+python=$(scripts/python.sh)
 cargo build --locked --profile bench -p sluice -p sluice-bench
 cargo run --locked --profile bench -q -p sluice-bench -- "${SLUICE_BENCH_EVENTS:-1000000}"
 cargo bench --locked -p sluice-columnar -p sluice-stages --bench encode --bench ingest
+scripts/functions.sh
+"$python" -m pip install --quiet --disable-pip-version-check -r bench/requirements.txt
+events=$(mktemp)
+trap 'rm -f "$events"' EXIT
+cargo run --locked --profile bench -q -p sluice-bench -- --print 100000 > "$events"
+"$python" bench/functions.py start target/functions/lambda
+"$python" bench/functions.py convert target/functions/lambda "$events"

@@ -252,7 +252,10 @@ impl Detect {
         }
         for (mark, marked) in without_alerts.iter().zip(self.mark(&without_alerts, now).await) {
             let owner = match marked {
-                Ok(Marked::Written) => Ok(mark.publish.clone()),
+                Ok(Marked::Written) => {
+                    meter(mark.counts.iter().flat_map(|(_, fates)| fates.iter().map(|(_, fate, n)| (*fate, *n))));
+                    Ok(mark.publish.clone())
+                }
                 Ok(Marked::Found(row)) => self.carry_out(&mark.batch, row, now).await.map_err(|e| full_text(&e)),
                 Err(e) => Err(e),
             };
@@ -461,7 +464,13 @@ impl Detect {
             ledger::sink_write(counter, &nonzero(&fields))
         }));
         match self.ports.table.write(writes).await {
-            Ok(()) => Ok(done.publish),
+            Ok(()) => {
+                let fates = |(_, stored, quarantined): &(String, u64, u64)| {
+                    [(Fate::Stored, *stored), (Fate::Quarantined, *quarantined)]
+                };
+                meter(plan.counts.iter().flat_map(fates));
+                Ok(done.publish)
+            }
             Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => match self.plan(batch).await? {
                 Some(row) if read_plan(&row)?.state == PlanState::Done => Ok(done.publish),
                 _ => Err(e),
@@ -670,7 +679,7 @@ fn read_plan(row: &Row) -> Result<Plan, PortError> {
 fn alert_message(alert: &Alert) -> Result<Message, PortError> {
     let text = alert.event_text();
     let shared = Shared { received: alert.decided, client_ip: None, user_agent: None };
-    let entry = Entry { event_type: FIRED.to_owned(), sent_bytes: text.len(), text };
+    let entry = Entry { event_type: FIRED.to_owned(), text };
     let packed = message::pack(&alert.batch_id(), &shared, &[entry]).map_err(|e| {
         PortError::new(ErrorKind::TooLarge, "topic.publish", format!("alert `{}`", alert.id)).with_source(e)
     })?;
@@ -700,4 +709,22 @@ pub(crate) fn full_text(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Counts for the metrics what was just written to the ledger.
+fn meter(fates: impl Iterator<Item = (Fate, u64)>) {
+    let (mut stored, mut quarantined) = (0, 0);
+    for (fate, n) in fates {
+        match fate {
+            Fate::Stored => stored += n,
+            Fate::Quarantined => quarantined += n,
+            Fate::Duplicate | Fate::Off => {}
+        }
+    }
+    tracing::event!(
+        target: "metrics",
+        tracing::Level::TRACE,
+        events.stored = stored,
+        events.quarantined = quarantined
+    );
 }

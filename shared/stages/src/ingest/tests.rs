@@ -812,7 +812,7 @@ async fn what_does_not_fit_one_message_after_all_is_halved_until_it_does() {
     let mut judged = Judged::default();
     for (index, len) in [60_000, 60_000, 60_000, 60_000, 60_000, 400_000, 60_000].into_iter().enumerate() {
         // As if ten bytes had been sent: the cut is blind to what was written.
-        judged.entries.push(Entry { event_type: "a.b".into(), text: format!("\"{}\"", noise(len)), sent_bytes: 10 });
+        judged.entries.push(Entry { event_type: "a.b".into(), text: format!("\"{}\"", noise(len)) });
         judged.accepted.push(Accepted {
             index,
             bytes: Cow::Borrowed(b""),
