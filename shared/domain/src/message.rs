@@ -32,10 +32,10 @@ const PLAIN_BYTES: usize = 4 * 1024;
 /// What completing an event adds to its text at most: id, time, `original_time`, a default source of usual length.
 const EVENT_ROOM_BYTES: usize = 320;
 /// What of that is new in each event: a random id, and digits of its time.
-const EVENT_NOVEL_BYTES: usize = 64;
-/// A message takes events until what is new in them ([`Novelty`]) reaches this: three quarters of the room, since base64 adds a third and
-/// text that does not compress must fit.
-const CUT_NOVEL_BYTES: usize = 180 * 1024;
+const EVENT_NOVEL_BYTES: usize = 32;
+/// A message takes events until what is new in them ([`Novelty`]) reaches this. Base64 leaves three quarters of the room, 186 KiB, and of
+/// printable text in which nothing repeats a compressor leaves 82 %: 6.5 bits of each byte.
+const CUT_NOVEL_BYTES: usize = 220 * 1024;
 /// A message takes no more text than this however well it compresses: a stage unpacks messages one by one, and this is its memory.
 const CUT_BYTES: usize = 1024 * 1024;
 /// Largest text of events that a message may unpack to: a request's bound on AWS with room to spare.
@@ -175,8 +175,8 @@ pub fn cut(events: &[(&[u8], &str)]) -> Vec<std::ops::Range<usize>> {
 /// How much of a text is not in what came before it: about what a compressor keeps of it, and the same in every version of the program,
 /// which a compressor's output is not.
 ///
-/// As in Lempel and Ziv's coding, what was seen before is told by where it was: the first piece of eight bytes of it counts as three bytes,
-/// each further one as one. Every other byte counts as itself.
+/// As in Lempel and Ziv's coding, what was seen before is told by where it was: the first piece of six bytes of it counts as two bytes,
+/// each further one as one. Every other byte counts as itself. That is one and a half times to three times what zstd makes of such text.
 struct Novelty {
     /// By the hash of a piece, some further bits of its hash; the last piece of a slot stays.
     seen: Vec<u32>,
@@ -184,8 +184,8 @@ struct Novelty {
 
 impl Novelty {
     const SLOTS_LOG: u32 = 14;
-    const PIECE: usize = 8;
-    const FIRST_PIECE: usize = 3;
+    const PIECE: usize = 6;
+    const FIRST_PIECE: usize = 2;
 
     fn new() -> Self {
         Self { seen: vec![0; 1 << Self::SLOTS_LOG] }
@@ -195,7 +195,8 @@ impl Novelty {
         let (mut at, mut novel, mut piece_cost) = (0, 0, Self::FIRST_PIECE);
         while let Some(piece) = text.get(at..).and_then(|rest| rest.first_chunk::<{ Self::PIECE }>()) {
             // Fibonacci hashing (Knuth, The Art of Computer Programming, volume 3, 6.4): the high bits are the mixed ones.
-            let hash = u64::from_le_bytes(*piece).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let [a, b, c, d, e, f] = *piece;
+            let hash = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let slot = &mut self.seen[(hash >> (u64::BITS - Self::SLOTS_LOG)) as usize];
             let tag = (hash >> 16) as u32 | 1;
             if *slot == tag {
@@ -405,11 +406,11 @@ mod tests {
             (0..1_000).map(|n| Entry { event_type: "web.event".into(), text: crate::demo::bench_event(n) }).collect();
         let bytes: usize = entries.iter().map(|e| e.text.len()).sum();
         assert!((480_000..512 * 1024).contains(&bytes), "what API Gateway counts as one request: {bytes}");
-        assert_eq!(cut(&sent(&entries)), [0..1_000]);
         let mut novelty = Novelty::new();
         let novel: usize = entries.iter().map(|e| novelty.of(e.text.as_bytes())).sum();
         let packed = compress(entries.iter().map(|e| e.text.as_str()).collect::<String>().as_bytes()).unwrap().len();
-        assert!((packed..2 * packed).contains(&novel), "{novel} for {packed}: neither too little nor far too much");
+        assert!((packed..3 * packed).contains(&novel), "{novel} for {packed}: neither too little nor far too much");
+        assert_eq!(cut(&sent(&entries)), [0..1_000]);
     }
 
     #[test]
