@@ -23,7 +23,8 @@ impl Tally {
     pub fn of(row: &Item) -> Vec<Self> {
         let is_sums = row.key.sort.starts_with('@');
         let read = |(name, value): (&String, &Value)| {
-            let (counter, field) = if is_sums { name.split_once(' ')? } else { (row.key.sort.as_str(), name.as_str()) };
+            let (counter, field) =
+                if is_sums { name.rsplit_once(' ')? } else { (row.key.sort.as_str(), name.as_str()) };
             Some(Self { counter: counter.to_owned(), field: field.to_owned(), by: value.as_i64()? })
         };
         row.value.as_object().into_iter().flatten().filter_map(read).collect()
