@@ -593,9 +593,11 @@ mod tests {
     fn a_message_is_packed_as_ingest_packs_it() {
         let small = Packing::measure(1_000.0, &prices().sns).unwrap();
         assert!(near(small.messages_per_request, 1.0) && near(small.units_per_request, 1.0), "{small:?}");
-        let large = Packing::measure(1_000_000.0, &prices().sns).unwrap();
-        assert!(large.messages_per_request > 5.0, "a message has room for 180 KiB of text: {large:?}");
-        assert!(large.bytes_per_message * large.messages_per_request < 600_000.0, "it is compressed: {large:?}");
+        let middle = Packing::measure(500_000.0, &prices().sns).unwrap();
+        assert!(near(middle.messages_per_request, 1.0) && near(middle.units_per_request, 2.0), "{middle:?}");
+        let large = Packing::measure(4_000_000.0, &prices().sns).unwrap();
+        assert!(large.messages_per_request > 4.0, "a message has at most 1 MiB of text: {large:?}");
+        assert!(large.bytes_per_message * large.messages_per_request < 1_000_000.0, "it is compressed: {large:?}");
     }
 
     #[tokio::test]
