@@ -10,3 +10,9 @@ cargo build --locked --profile bench -p sluice -p sluice-bench
 cargo run --locked --profile bench -q -p sluice-bench -- "${SLUICE_BENCH_EVENTS:-1000000}"
 cargo run --locked --profile bench -q -p sluice-bench --bin sluice-bench-convert
 cargo bench --locked -p sluice-columnar -p sluice-stages --bench encode --bench ingest
+scripts/functions.sh
+events=$(mktemp)
+trap 'rm -f "$events"' EXIT
+cargo run --locked --profile bench -q -p sluice-bench -- --print 100000 > "$events"
+"$python" bench/functions.py start target/functions/lambda
+"$python" bench/functions.py convert target/functions/lambda "$events"

@@ -18,8 +18,15 @@ use std::time::{Duration, Instant};
 const EVENTS_PER_REQUEST: usize = 100;
 
 fn main() -> anyhow::Result<()> {
-    let events: usize =
-        std::env::args().nth(1).map_or(Ok(1_000_000), |n| n.parse()).context("usage: sluice-bench [EVENTS]")?;
+    const USAGE: &str = "usage: sluice-bench [EVENTS] | --print EVENTS";
+    let mut arguments = std::env::args().skip(1);
+    let first = arguments.next();
+    if first.as_deref() == Some("--print") {
+        let count: u64 = arguments.next().context(USAGE)?.parse().context(USAGE)?;
+        let mut out = std::io::stdout().lock();
+        return Ok((0..count).try_for_each(|n| writeln!(out, "{}", bench_event(n)))?);
+    }
+    let events: usize = first.map_or(Ok(1_000_000), |n| n.parse()).context(USAGE)?;
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let work = tempfile::tempdir_in(root.join("target"))?;
     let requests = requests(events);

@@ -189,8 +189,17 @@ impl Drop for Server {
 }
 
 /// Waits until a condition holds; the error says what did not come true.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
-    let until = Instant::now() + PATIENCE;
+pub fn eventually(what: &str, holds: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    eventually_within(PATIENCE, what, holds)
+}
+
+/// The same for what takes many steps, each of which may be slow.
+pub fn eventually_within(
+    patience: Duration,
+    what: &str,
+    mut holds: impl FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let until = Instant::now() + patience;
     loop {
         if holds()? {
             return Ok(());

@@ -3,7 +3,8 @@
 use crate::skipped;
 use anyhow::{Context as _, bail};
 use sluice_adapters_aws::{Bounds, Connection, Credentials};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -16,6 +17,8 @@ pub const REGION: &str = "eu-central-1";
 
 /// How long the emulator may take to answer on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Lines of its log that a failed test repeats.
+const TAIL: usize = 40;
 
 /// An emulated AWS.
 pub struct Ministack {
@@ -27,6 +30,17 @@ pub struct Ministack {
 struct Process {
     child: Child,
     pipes: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
+    /// What it and the functions that it runs log; the file has no name, so that nothing is left of it.
+    log: File,
+}
+
+impl Process {
+    /// What was logged; to be asked for when nothing is written any more.
+    fn logged(&mut self) -> String {
+        let mut bytes = Vec::new();
+        let read = self.log.rewind().and_then(|()| self.log.read_to_end(&mut bytes));
+        read.map_or_else(|e| e.to_string(), |_| String::from_utf8_lossy(&bytes).into_owned())
+    }
 }
 
 impl Ministack {
@@ -53,6 +67,7 @@ impl Ministack {
         };
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let url = format!("http://127.0.0.1:{port}");
+        let log = tempfile::tempfile()?;
         let mut child = Command::new(python)
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("emulator.py"))
             .env("AWS_ENDPOINT_URL", &url)
@@ -67,12 +82,12 @@ impl Ministack {
             .env("IOT_MTLS_ENABLED", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log.try_clone()?)
             .spawn()
             .context("cannot start ministack")?;
         let pipes =
             (child.stdin.take().context("no stdin")?, BufReader::new(child.stdout.take().context("no stdout")?));
-        let mut started = Self { url, process: Some(Process { child, pipes: Mutex::new(pipes) }) };
+        let mut started = Self { url, process: Some(Process { child, pipes: Mutex::new(pipes), log }) };
         started.wait_until_healthy()?;
         Ok(Some(started))
     }
@@ -83,7 +98,7 @@ impl Ministack {
             if let Some(process) = &mut self.process
                 && let Some(status) = process.child.try_wait()?
             {
-                bail!("ministack ended with {status}; `.venv/bin/python tests/emulator.py` says why");
+                bail!("ministack ended with {status}:\n{}", process.logged());
             }
             let health = crate::send_raw(&self.url, "GET", "/_ministack/health", &[], b"");
             if health.is_ok_and(|reply| reply.status == 200) {
@@ -138,6 +153,15 @@ impl Drop for Ministack {
         if let Some(process) = &mut self.process {
             let _ = process.child.kill();
             let _ = process.child.wait();
+            if std::thread::panicking() {
+                let log = process.logged();
+                let telling = log.lines().filter(|line| ["WARN", "ERROR"].iter().any(|level| line.contains(level)));
+                let tail: Vec<&str> = telling.rev().take(TAIL).collect();
+                eprintln!(
+                    "--- the emulator's last complaints\n{}",
+                    tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+                );
+            }
         }
     }
 }

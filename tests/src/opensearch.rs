@@ -7,15 +7,17 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
 /// Exit code of the script where something that the server needs is missing.
 const LACKING: i32 = 3;
 /// Lines of the server's log that an error repeats.
 const TAIL: usize = 20;
 
-/// A running server, killed when it is dropped.
+/// A running server, killed when it is dropped. A test program runs one at a time: each takes a core until it is up, and several on a
+/// small machine make each other run out of time.
 pub struct OpenSearchServer {
+    _turn: Turn,
     child: Option<Child>,
     port: u16,
     settings: Vec<String>,
@@ -36,13 +38,14 @@ impl OpenSearchServer {
     }
 
     /// A server of one's own with further settings (`key=value`). `None` where this machine lacks what it needs, which is said; in CI
-    /// that is an error.
+    /// that is an error. Waits for its turn: who holds one must not start another.
     pub fn start(settings: &[&str]) -> anyhow::Result<Option<Self>> {
+        let turn = Turn::take();
         let folder = tempfile::Builder::new().prefix("opensearch-").tempdir()?;
         // Run by root, the server is another user, who has to get into its folder.
         Command::new("chmod").arg("755").arg(folder.path()).status()?;
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let mut server = Self { child: None, port: 0, settings, folder };
+        let mut server = Self { _turn: turn, child: None, port: 0, settings, folder };
         match server.run()? {
             Started::Up => Ok(Some(server)),
             Started::Lacking(why) => {
@@ -127,6 +130,27 @@ impl OpenSearchServer {
 impl Drop for OpenSearchServer {
     fn drop(&mut self) {
         let _ = self.kill();
+    }
+}
+
+/// The right to run a server.
+struct Turn;
+
+static TAKEN: Mutex<bool> = Mutex::new(false);
+static GIVEN_BACK: Condvar = Condvar::new();
+
+impl Turn {
+    fn take() -> Self {
+        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        *GIVEN_BACK.wait_while(taken, |taken| *taken).unwrap_or_else(PoisonError::into_inner) = true;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        GIVEN_BACK.notify_one();
     }
 }
 

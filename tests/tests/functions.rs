@@ -10,7 +10,7 @@ use sluice_adapters_aws::sqs::SqsQueue;
 use sluice_adapters_aws::{Connection, Resource};
 use sluice_domain::time::Timestamp;
 use sluice_entry::sqs::{SqsAttributes, SqsEvent, SqsRecord};
-use sluice_ports::{Delivery, Objects, Queue, Receipt, Settlement, Table};
+use sluice_ports::{Delivery, Objects, Queue, Receipt, Settlement, Table, Tally};
 use sluice_stages::access::{KeySpec, Keys};
 use sluice_stages::groups::recorded_files;
 use sluice_tests::eventually;
@@ -18,8 +18,8 @@ use sluice_tests::lambda::{Lambda, Said, TRACE_ID};
 use sluice_tests::ministack::Ministack;
 use sluice_tests::opensearch::OpenSearchServer;
 use sluice_tests::stack::{ADMIN_KEY, PATIENT, Stack};
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Runtime;
@@ -328,7 +328,8 @@ fn the_ingest_function_answers_what_the_gateway_hands_over() {
     // What was accepted is what was stored.
     let counters =
         world.runtime.block_on(world.table().query(sluice_ports::Query::prefix("counter", "", 1_000))).unwrap();
-    let sum = |field: &str| counters.iter().filter_map(|row| row.value[field].as_i64()).sum::<i64>();
+    let tallies: Vec<Tally> = counters.iter().flat_map(Tally::of).collect();
+    let sum = |field: &str| tallies.iter().filter(|tally| tally.field == field).map(|tally| tally.by).sum::<i64>();
     assert!(sum("accepted") > 0);
     assert_eq!(sum("accepted"), sum("lake_stored"), "{counters:#?}");
 }
@@ -440,6 +441,86 @@ fn the_first_admin_key_is_made_of_the_stacks_secret() {
         let listed = listed.unwrap().unwrap();
         assert_eq!(listed["statusCode"], 200, "{start} start: {listed} {}", api.log());
         assert!(!api.log().contains(ADMIN_KEY), "it is not logged");
+    }
+}
+
+#[test]
+fn what_a_stack_without_search_does_not_get_is_counted_as_such() {
+    let Some(world) = World::new() else { return };
+    let key = world.key(KeySpec { max_age_days: None, ..KeySpec::write(["*"]) });
+    let mut environment = world.environment();
+    environment.push(("SLUICE_STAGES_OFF".into(), "index".into()));
+    let mut ingest = Lambda::start("ingest", &environment).unwrap();
+    for name in ["ingest/one-event", "ingest/batch"] {
+        let reply = ingest.call(&sample(name).replace("sample-write-key", &key)).unwrap().unwrap();
+        assert_eq!(reply["statusCode"], 202, "{reply}");
+    }
+    let rows = world.runtime.block_on(world.table().query(sluice_ports::Query::prefix("counter", "", 1_000))).unwrap();
+    let sum = |field: &str| rows.iter().flat_map(Tally::of).filter(|t| t.field == field).map(|t| t.by).sum::<i64>();
+    assert!(sum("accepted") > 1, "{rows:#?}");
+    assert_eq!((sum("search_off"), sum("lake_off")), (sum("accepted"), 0), "{rows:#?}");
+    let sums = rows.iter().filter(|row| row.key.sort.starts_with('@')).count();
+    assert_eq!(sums, 2, "one row for the topic and one for the quarantine queue, whatever the types: {rows:#?}");
+}
+
+/// Every file of `events/`, through the built function: the replies stand in `scenarios/replies.json` (`UPDATE=1` writes them).
+#[test]
+fn every_sample_gets_the_reply_that_is_written_down() {
+    let (Some(world), Some(server)) = (World::new(), OpenSearchServer::start(&[]).unwrap()) else { return };
+    let keys = [
+        ("sample-admin-key", world.key(KeySpec::admin())),
+        ("sample-read-key", world.key(KeySpec::read())),
+        ("sample-write-key", world.key(KeySpec { max_age_days: None, ..KeySpec::write(["*"]) })),
+        // The lake's tables are no part of this stack.
+        ("SELECT type, count(*) AS n FROM game_start GROUP BY type", "SELECT 1 AS n".to_owned()),
+    ];
+    let mut replies: BTreeMap<String, Value> = BTreeMap::new();
+    for verb in ["api", "convert", "detect", "index", "ingest", "notify", "quarantine"] {
+        let mut environment = world.environment();
+        if verb == "index" {
+            environment.push(("SLUICE_SEARCH_ENDPOINT".into(), server.url()));
+            environment.push(("SLUICE_SEARCH_SIGN".into(), "none".into()));
+        }
+        let mut function = Lambda::start(verb, &environment).unwrap();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events").join(verb);
+        let mut cases: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+        cases.sort();
+        assert!(cases.len() > 1, "several samples for `{verb}`");
+        for case in cases {
+            let name = format!("{verb}/{}", case.file_stem().unwrap().to_str().unwrap());
+            let event = keys.iter().fold(sample(&name), |event, (sample, own)| event.replace(sample, own));
+            let mut reply = function.call(&event).unwrap().unwrap_or_else(|e| panic!("{name}: {e} {}", function.log()));
+            if let Some(body) = reply["body"].as_str().and_then(|body| serde_json::from_str(body).ok()) {
+                reply["body"] = body;
+            }
+            mask(&mut reply);
+            replies.insert(name, reply);
+        }
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/replies.json");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, format!("{:#}\n", json!(replies))).unwrap();
+    }
+    let expected: BTreeMap<String, Value> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    for (name, reply) in &replies {
+        assert_eq!(Some(reply), expected.get(name), "{name}");
+    }
+    assert_eq!(replies.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+}
+
+/// What is made anew each time is its name.
+fn mask(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members.iter_mut() {
+                match name.as_str() {
+                    "batch" | "created" | "id" | "version" => *member = json!(name),
+                    _ => mask(member),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(mask),
+        _ => {}
     }
 }
 

@@ -254,7 +254,7 @@ fn settings_are_parameters_one_to_one(topology: &Topology) -> Vec<String> {
                 continue;
             };
             // What the template fills in is no one's to set.
-            let filled_in = SETTINGS.iter().any(|s| s.world == World::Aws && s.environment_variable() == *variable);
+            let filled_in = SETTINGS.iter().any(|s| s.world != World::Both && s.environment_variable() == *variable);
             let name = camel_case(name);
             match topology.parameters.get(&name) {
                 _ if filled_in => {}
@@ -666,6 +666,7 @@ fn without_search_nothing_of_it_is_left() {
     );
     let api = &none.functions["ApiFunction"].environment;
     assert!(!api["SLUICE_QUEUES"].contains("Index"), "{}", api["SLUICE_QUEUES"]);
+    assert_eq!(api["SLUICE_STAGES_OFF"], "index", "the ledger does not wait for it");
     assert_eq!((api["SLUICE_SEARCH_DOMAIN"].as_str(), api["SLUICE_SEARCH_ENDPOINT"].as_str()), ("", ""));
     holds(what_can_fail_has_an_alarm(&none));
     holds(each_queue_has_one_consumer(&none));
@@ -704,7 +705,8 @@ fn the_names_for_an_emulator_are_variables_of_their_functions() {
     let topology = real();
     assert_eq!(names.keys().collect::<Vec<_>>(), topology.functions.keys().collect::<Vec<_>>());
     for (function, variables) in names {
-        let filled_in = |name: &str| SETTINGS.iter().any(|s| s.world == World::Aws && s.environment_variable() == name);
+        let filled_in =
+            |name: &str| SETTINGS.iter().any(|s| s.world != World::Both && s.environment_variable() == name);
         let of_template = topology.functions[&function].environment.keys().map(String::as_str);
         let expected = std::iter::once("AWS_ENDPOINT_URL").chain(of_template.filter(|name| filled_in(name)));
         assert_eq!(variables.keys().collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{function}");

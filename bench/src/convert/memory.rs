@@ -85,7 +85,7 @@ pub fn write_bodies(file: &Path, packed: bool) -> anyhow::Result<()> {
             next += 1;
             bytes += text.len();
             let event_type = ["web.event", "http.access", "game.result", "quote.trade"][(next as usize - 1) % 4];
-            entries.push(Entry { event_type: event_type.into(), sent_bytes: text.len(), text });
+            entries.push(Entry { event_type: event_type.into(), text });
         }
         let body = pack(&format!("b{number}"), &shared, &entries)?.published_as("p").body;
         number += 1;

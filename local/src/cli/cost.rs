@@ -18,8 +18,8 @@ use std::time::SystemTime;
 
 /// The prices that are bundled with the binary.
 const PRICES: &str = include_str!("../../../infra/prices.toml");
-/// Largest request that a function gets, in bytes (AWS Lambda quotas).
-const MAX_REQUEST_BYTES: f64 = 6_291_456.0;
+/// Largest request that is taken, in bytes: the setting `max_body_bytes`.
+const MAX_REQUEST_BYTES: f64 = 4_500_000.0;
 /// Messages in one receive or delete (Amazon SQS quotas).
 const SQS_BATCH: f64 = 10.0;
 /// Requests that are packed to learn what a message is.
@@ -234,7 +234,8 @@ struct Work {
     write_units_per_batch: f64,
     objects_per_batch: f64,
     lake_ratio: f64,
-    log_bytes_per_call: f64,
+    http_log_bytes_per_request: f64,
+    log_bytes_per_batch: f64,
     alarms: f64,
     metrics: f64,
     secrets: f64,
@@ -264,15 +265,11 @@ impl Packing {
                 let text = demo::bench_event(next);
                 next += 1;
                 sum += float(text.len() as u64);
-                entries.push(Entry {
-                    event_type: TYPES[entries.len() % TYPES.len()].into(),
-                    sent_bytes: text.len(),
-                    text,
-                });
+                entries.push(Entry { event_type: TYPES[entries.len() % TYPES.len()].into(), text });
             }
-            let sizes: Vec<(usize, &str)> = entries.iter().map(|e| (e.sent_bytes, e.event_type.as_str())).collect();
+            let sent: Vec<(&[u8], &str)> = entries.iter().map(|e| (e.text.as_bytes(), e.event_type.as_str())).collect();
             let shared = Shared { received: Timestamp::default(), client_ip: None, user_agent: None };
-            for range in message::cut(&sizes) {
+            for range in message::cut(&sent) {
                 let packed = message::pack("0123456789abcdef0123456789abcdef", &shared, &entries[range])
                     .map_err(|e| Failure::new(Exit::Failed, format!("the sample cannot be packed: {e}")))?;
                 let size = float(packed.body.len() as u64);
@@ -379,7 +376,7 @@ impl Bill {
         lines.millions(Part::Lake, "DynamoDB", "read units", read, prices.dynamodb.per_million_read_units);
         let objects = batches * work.objects_per_batch;
         lines.millions(Part::Lake, "S3", "objects put", objects, prices.s3.per_million_puts);
-        lines.logs(Part::Lake, requests + batches);
+        lines.logs(Part::Lake, requests * work.http_log_bytes_per_request + batches * work.log_bytes_per_batch);
 
         let follow_ms = follow_batches * work.follow_wait_ms + megabytes * work.follow_ms_per_mb;
         for (part, function) in [(Part::Alerts, "detect"), (Part::Search, "index")] {
@@ -387,7 +384,7 @@ impl Bill {
             lines.function(part, function, follow_batches, follow_ms, work.follow_memory_gb);
             let written = messages * work.write_units_per_message;
             lines.millions(part, "DynamoDB", "write units", written, prices.dynamodb.per_million_write_units);
-            lines.logs(part, follow_batches);
+            lines.logs(part, follow_batches * work.log_bytes_per_batch);
         }
         let hours = work.search_instances * 24.0;
         lines.add(Part::Search, "OpenSearch", "instance hours", hours, hours * prices.opensearch.per_instance_hour);
@@ -524,8 +521,8 @@ impl Lines<'_> {
         self.millions(part, "SQS", "sent, received, deleted", sent + received + calls, prices.sqs.per_million_requests);
     }
 
-    fn logs(&mut self, part: Part, calls: f64) {
-        let gigabytes = calls * self.prices.work.log_bytes_per_call / 1e9;
+    fn logs(&mut self, part: Part, bytes: f64) {
+        let gigabytes = bytes / 1e9;
         self.add(part, "CloudWatch", "GB of log lines", gigabytes, gigabytes * self.prices.cloudwatch.per_gb_of_logs);
     }
 }
@@ -589,16 +586,18 @@ mod tests {
         let traffic = Traffic { events_per_day: 1e6, bytes_per_event: 10_000.0, events_per_request: 1_000.0 };
         let failure = Bill::of(traffic, &prices()).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
-        assert!(failure.to_string().contains("629 such events"), "{failure}");
+        assert!(failure.to_string().contains("450 such events"), "{failure}");
     }
 
     #[test]
     fn a_message_is_packed_as_ingest_packs_it() {
         let small = Packing::measure(1_000.0, &prices().sns).unwrap();
         assert!(near(small.messages_per_request, 1.0) && near(small.units_per_request, 1.0), "{small:?}");
-        let large = Packing::measure(1_000_000.0, &prices().sns).unwrap();
-        assert!(large.messages_per_request > 5.0, "a message has room for 180 KiB of text: {large:?}");
-        assert!(large.bytes_per_message * large.messages_per_request < 600_000.0, "it is compressed: {large:?}");
+        let middle = Packing::measure(500_000.0, &prices().sns).unwrap();
+        assert!(near(middle.messages_per_request, 1.0) && near(middle.units_per_request, 2.0), "{middle:?}");
+        let large = Packing::measure(4_000_000.0, &prices().sns).unwrap();
+        assert!(large.messages_per_request > 4.0, "a message has at most 1 MiB of text: {large:?}");
+        assert!(large.bytes_per_message * large.messages_per_request < 1_000_000.0, "it is compressed: {large:?}");
     }
 
     #[tokio::test]

@@ -229,6 +229,15 @@ mod tests {
     }
 
     #[test]
+    fn the_help_of_up_shows_no_option_that_it_does_not_use() {
+        let mut command = Cli::command();
+        command.build();
+        let help = command.find_subcommand_mut("up").unwrap().render_long_help().to_string();
+        assert!(help.contains("--data") && !help.contains("--url") && !help.contains("--key"), "{help}");
+        assert!(parse("sluice up --url http://a --key k").is_ok(), "a shell that sets them for all commands goes on");
+    }
+
+    #[test]
     fn global_options_may_stand_anywhere() {
         let cli = parse("sluice status --data d --url http://a --key k").unwrap();
         assert_eq!(cli.global.data, PathBuf::from("d"));

@@ -9,10 +9,14 @@ use std::path::PathBuf;
 /// Prints the address, the admin key and what to try next. Ctrl-C (SIGINT) and SIGTERM stop it cleanly: what is in
 /// flight is finished first. A second one ends it at once; what was answered is kept even then.
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = "\
+#[command(
+    after_help = "\
 Examples:
   sluice up
-  sluice up --data /srv/sluice --listen 0.0.0.0:7070")]
+  sluice up --data /srv/sluice --listen 0.0.0.0:7070",
+    arg(unused("url")),
+    arg(unused("key"))
+)]
 pub struct Up {
     /// Address and port to listen on; port 0 takes a free one [default: the setting `listen`, 127.0.0.1:7070]
     #[arg(long, value_name = "ADDR")]
@@ -20,6 +24,11 @@ pub struct Up {
     /// Wire the stages by this template instead of the bundled one
     #[arg(long, value_name = "FILE")]
     pub template: Option<PathBuf>,
+}
+
+/// An option of all commands that means nothing to the server itself: taken, and not shown.
+fn unused(name: &'static str) -> clap::Arg {
+    clap::Arg::new(name).long(name).hide(true)
 }
 
 /// Runs until it is told to stop.

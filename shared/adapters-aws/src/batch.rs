@@ -1,7 +1,7 @@
 //! Calls with several entries, each of which succeeds or fails by itself.
 
-use crate::dynamodb::DynamoTable;
-use crate::{Resource, tally};
+use crate::Resource;
+use crate::tally::Counters;
 use futures::{Stream, StreamExt as _};
 use sluice_ports::{ErrorKind, Message, PortError};
 use std::collections::HashMap;
@@ -57,7 +57,7 @@ pub(crate) async fn publish<F, Fut>(
     bytes: usize,
     operation: &'static str,
     to: &Resource,
-    counters: &DynamoTable,
+    counters: &Counters,
     call: F,
 ) -> Vec<Result<(), PortError>>
 where
@@ -76,7 +76,7 @@ where
     }
     results.extend(send(pending, bytes, operation, call).await);
     let results = in_order(results);
-    tally::count(counters, messages, &results).await;
+    counters.count(messages, &results).await;
     results
 }
 

@@ -3,6 +3,7 @@
 use crate::batch::{self, ARRAY, Entries, attribute_text};
 use crate::dynamodb::DynamoTable;
 use crate::failure::{failed, refused};
+use crate::tally::Counters;
 use crate::{Connection, Resource};
 use async_trait::async_trait;
 use aws_sdk_sns::Client;
@@ -18,13 +19,13 @@ const BYTES: usize = 256 * 1_024;
 pub struct SnsTopic {
     client: Client,
     topic: Resource,
-    counters: DynamoTable,
+    counters: Counters,
 }
 
 impl SnsTopic {
     /// The topic with this ARN; what goes with its messages is counted in `counters`.
     pub fn new(connection: &Connection, topic: Resource, counters: DynamoTable) -> Self {
-        Self { client: Client::new(connection.sdk()), topic, counters }
+        Self { client: Client::new(connection.sdk()), topic, counters: Counters::new(counters) }
     }
 
     async fn call(&self, messages: &[Message], entries: Vec<usize>) -> Result<Entries, PortError> {

@@ -2,8 +2,8 @@
 //!
 //! A message is versioned JSON text. Its header says which batch it is, when it was received, what is inside and how much; the events
 //! stand in it as they are when it is small, and as zstd in base64 when it is not. Where a request is cut into messages depends only on the
-//! texts that the client sent, never on compressed sizes or on the clock, so that a repeated request is cut in the same places and its
-//! batch ids mean the same events.
+//! texts that the client sent, never on what a compressor makes of them or on the clock, so that a repeated request is cut in the same
+//! places and its batch ids mean the same events.
 
 use crate::event::{Event, Shared};
 use crate::json::{self, Node, Value};
@@ -31,9 +31,13 @@ pub const MAX_TYPES: usize = 32;
 const PLAIN_BYTES: usize = 4 * 1024;
 /// What completing an event adds to its text at most: id, time, `original_time`, a default source of usual length.
 const EVENT_ROOM_BYTES: usize = 320;
-/// A message takes events until their texts reach this: three quarters of the room, since base64 adds a third and text that does not
-/// compress must fit.
-const CUT_BYTES: usize = 180 * 1024;
+/// What of that is new in each event: a random id, and digits of its time.
+const EVENT_NOVEL_BYTES: usize = 32;
+/// A message takes events until what is new in them ([`Novelty`]) reaches this. Base64 leaves three quarters of the room, 186 KiB, and of
+/// printable text in which nothing repeats a compressor leaves 82 %: 6.5 bits of each byte.
+const CUT_NOVEL_BYTES: usize = 220 * 1024;
+/// A message takes no more text than this however well it compresses: a stage unpacks messages one by one, and this is its memory.
+const CUT_BYTES: usize = 1024 * 1024;
 /// Largest text of events that a message may unpack to: a request's bound on AWS with room to spare.
 pub const MAX_UNPACKED_BYTES: usize = 16 * 1024 * 1024;
 
@@ -99,8 +103,6 @@ pub struct Entry {
     pub event_type: String,
     /// Its JSON text ([`Event::write`]).
     pub text: String,
-    /// Length of the text that the client sent; decides where messages are cut.
-    pub sent_bytes: usize,
 }
 
 /// A packed message.
@@ -150,21 +152,29 @@ fn error(code: &'static str, reason: impl Into<String>) -> MessageError {
     MessageError { code, reason: reason.into() }
 }
 
-/// Where to cut events into messages: ranges in order. Each event is given by its length as sent and its type.
-pub fn cut(events: &[(usize, &str)]) -> Vec<std::ops::Range<usize>> {
+/// Where to cut events into messages: ranges in order. Each event is given by its text as sent and its type.
+pub fn cut(events: &[(&[u8], &str)]) -> Vec<std::ops::Range<usize>> {
     let mut ranges = Vec::new();
-    let (mut from, mut sum, mut type_bytes) = (0, 0, 0);
+    let (mut from, mut sum, mut novel, mut type_bytes) = (0, 0, 0, 0);
     let mut types: BTreeSet<&str> = BTreeSet::new();
-    for (i, (bytes, event_type)) in events.iter().enumerate() {
-        let size = bytes + EVENT_ROOM_BYTES;
+    let all: usize = events.iter().map(|(text, _)| text.len() + EVENT_ROOM_BYTES).sum();
+    // What fits even if all of it is new need not be looked at.
+    let mut novelty = (all > CUT_NOVEL_BYTES).then(Novelty::new);
+    for (i, (text, event_type)) in events.iter().enumerate() {
+        let size = text.len() + EVENT_ROOM_BYTES;
+        let mut more = novelty.as_mut().map_or(0, |novelty| novelty.of(text) + EVENT_NOVEL_BYTES);
         let name = counted_as(event_type);
         let full = types.len() == MAX_TYPES || type_bytes + name.len() > TYPE_NAMES_BYTES;
-        if i > from && (sum + size > CUT_BYTES || (!types.contains(name) && full)) {
+        let too_much = sum + size > CUT_BYTES || novel + more > CUT_NOVEL_BYTES;
+        if i > from && (too_much || (!types.contains(name) && full)) {
             ranges.push(from..i);
-            (from, sum, type_bytes) = (i, 0, 0);
+            (from, sum, novel, type_bytes) = (i, 0, 0, 0);
             types.clear();
+            // A new message repeats nothing of the one before.
+            novelty = novelty.map(|_| Novelty::new());
+            more = novelty.as_mut().map_or(0, |novelty| novelty.of(text) + EVENT_NOVEL_BYTES);
         }
-        sum += size;
+        (sum, novel) = (sum + size, novel + more);
         if types.insert(name) {
             type_bytes += name.len() + 16;
         }
@@ -173,6 +183,44 @@ pub fn cut(events: &[(usize, &str)]) -> Vec<std::ops::Range<usize>> {
         ranges.push(from..events.len());
     }
     ranges
+}
+
+/// How much of a text is not in what came before it: about what a compressor keeps of it, and the same in every version of the program,
+/// which a compressor's output is not.
+///
+/// As in Lempel and Ziv's coding, what was seen before is told by where it was: the first piece of six bytes of it counts as two bytes,
+/// each further one as one. Every other byte counts as itself. That is one and a half times to three times what zstd makes of such text.
+struct Novelty {
+    /// By the hash of a piece, some further bits of its hash; the last piece of a slot stays.
+    seen: Vec<u32>,
+}
+
+impl Novelty {
+    const SLOTS_LOG: u32 = 14;
+    const PIECE: usize = 6;
+    const FIRST_PIECE: usize = 2;
+
+    fn new() -> Self {
+        Self { seen: vec![0; 1 << Self::SLOTS_LOG] }
+    }
+
+    fn of(&mut self, text: &[u8]) -> usize {
+        let (mut at, mut novel, mut piece_cost) = (0, 0, Self::FIRST_PIECE);
+        while let Some(piece) = text.get(at..).and_then(|rest| rest.first_chunk::<{ Self::PIECE }>()) {
+            // Fibonacci hashing (Knuth, The Art of Computer Programming, volume 3, 6.4): the high bits are the mixed ones.
+            let [a, b, c, d, e, f] = *piece;
+            let hash = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let slot = &mut self.seen[(hash >> (u64::BITS - Self::SLOTS_LOG)) as usize];
+            let tag = (hash >> 16) as u32 | 1;
+            if *slot == tag {
+                (at, novel, piece_cost) = (at + Self::PIECE, novel + piece_cost, 1);
+            } else {
+                (at, novel, piece_cost) = (at + 1, novel + 1, Self::FIRST_PIECE);
+            }
+            *slot = tag;
+        }
+        novel + text.len() - at
+    }
 }
 
 /// Packs events into one message. An error (`too_large`) means that it does not fit; that can only be one large event alone, when the
@@ -363,13 +411,40 @@ mod tests {
                     node,
                 )
                 .write(&mut text);
-                Entry {
-                    event_type: if i % 2 == 0 { "web.event".into() } else { "Other".into() },
-                    sent_bytes: text.len(),
-                    text,
-                }
+                Entry { event_type: if i % 2 == 0 { "web.event".into() } else { "Other".into() }, text }
             })
             .collect()
+    }
+
+    /// Events as `cut` takes them.
+    fn sent(entries: &[Entry]) -> Vec<(&[u8], &str)> {
+        entries.iter().map(|e| (e.text.as_bytes(), e.event_type.as_str())).collect()
+    }
+
+    #[test]
+    fn a_request_of_mixed_events_goes_in_one_message() {
+        let entries: Vec<Entry> =
+            (0..1_000).map(|n| Entry { event_type: "web.event".into(), text: crate::demo::bench_event(n) }).collect();
+        let bytes: usize = entries.iter().map(|e| e.text.len()).sum();
+        assert!((480_000..512 * 1024).contains(&bytes), "what API Gateway counts as one request: {bytes}");
+        let mut novelty = Novelty::new();
+        let novel: usize = entries.iter().map(|e| novelty.of(e.text.as_bytes())).sum();
+        let packed = compress(entries.iter().map(|e| e.text.as_str()).collect::<String>().as_bytes()).unwrap().len();
+        assert!((packed..3 * packed).contains(&novel), "{novel} for {packed}: neither too little nor far too much");
+        assert_eq!(cut(&sent(&entries)), [0..1_000]);
+    }
+
+    #[test]
+    fn events_that_are_alike_go_in_one_message_and_noise_does_not() {
+        let alike = entries(1_300, &"the same words in each event ".repeat(9));
+        let text: usize = alike.iter().map(|e| e.text.len() + EVENT_ROOM_BYTES).sum();
+        assert!((4 * CUT_NOVEL_BYTES..CUT_BYTES).contains(&text), "{text}");
+        assert_eq!(cut(&sent(&alike)), [0..1_300]);
+        assert!(pack("b", &shared(), &alike).unwrap().body.len() < 64 * 1024);
+        // What is cut does not depend on what the stack does with the texts afterwards.
+        let longer: Vec<Entry> = entries(9_000, "x");
+        let (first, again) = (cut(&sent(&longer)), cut(&sent(&longer)));
+        assert!(first.len() > 1 && first == again);
     }
 
     #[test]
@@ -398,9 +473,9 @@ mod tests {
         };
         let entries: Vec<Entry> = (0..600).map(|i| {
             let text = format!("{{\"id\":\"{i}\",\"source\":\"s\",\"type\":\"t\",\"time\":\"2026-11-21T10:00:00Z\",\"data\":\"{}\"}}", noise());
-            Entry { event_type: "t".into(), sent_bytes: text.len(), text }
+            Entry { event_type: "t".into(), text }
         }).collect();
-        let ranges = cut(&entries.iter().map(|e| (e.sent_bytes, e.event_type.as_str())).collect::<Vec<_>>());
+        let ranges = cut(&sent(&entries));
         assert!(ranges.len() > 1);
         for range in ranges {
             pack("b", &shared(), &entries[range]).unwrap();
@@ -410,9 +485,8 @@ mod tests {
     #[test]
     fn many_types_do_not_burst_the_header() {
         let types: Vec<String> = (0..500).map(|i| format!("{}.{}{i}", "a".repeat(60), "b".repeat(60))).collect();
-        let entries: Vec<Entry> =
-            types.iter().map(|t| Entry { event_type: t.clone(), text: "{}".into(), sent_bytes: 2 }).collect();
-        let ranges = cut(&entries.iter().map(|e| (e.sent_bytes, e.event_type.as_str())).collect::<Vec<_>>());
+        let entries: Vec<Entry> = types.iter().map(|t| Entry { event_type: t.clone(), text: "{}".into() }).collect();
+        let ranges = cut(&sent(&entries));
         assert!(ranges.len() > 10);
         for range in ranges {
             let header = serde_json::to_string(&pack("b", &shared(), &entries[range]).unwrap().header).unwrap();
@@ -423,7 +497,7 @@ mod tests {
     #[test]
     fn one_message_holds_at_most_32_types_so_that_a_sink_can_count_them_in_one_transaction() {
         let types: Vec<String> = (0..100).map(|i| format!("a.t{i}")).collect();
-        for range in cut(&types.iter().map(|t| (2, t.as_str())).collect::<Vec<_>>()) {
+        for range in cut(&types.iter().map(|t| (b"{}".as_slice(), t.as_str())).collect::<Vec<_>>()) {
             assert!(range.len() <= MAX_TYPES, "{range:?}");
         }
     }
@@ -444,7 +518,7 @@ mod tests {
         let event =
             |tail: &str| format!(r#"{{"id":"1","source":"s","type":"t","time":"2026-11-21T10:00:00Z",{tail}}}"#);
         for text in [event(&format!("\"data\":{deep}")), event(&format!("\"extra\":{{\"foo\":{deep}}}"))] {
-            let entry = Entry { event_type: "t".into(), sent_bytes: text.len(), text };
+            let entry = Entry { event_type: "t".into(), text };
             let unpacked = unpack(&pack("b", &shared(), &[entry]).unwrap().body).unwrap();
             assert!(unpacked.events().unwrap()[0].is_ok());
         }
@@ -489,12 +563,18 @@ mod tests {
 
         #[test]
         fn cuts_cover_everything_in_order(sizes in proptest::collection::vec(0usize..400_000, 0..40)) {
-            let ranges = cut(&sizes.iter().map(|s| (*s, "web.event")).collect::<Vec<_>>());
+            let texts: Vec<Vec<u8>> = sizes.iter().map(|size| vec![b'x'; *size]).collect();
+            let ranges = cut(&texts.iter().map(|text| (text.as_slice(), "web.event")).collect::<Vec<_>>());
             let flat: Vec<usize> = ranges.iter().cloned().flatten().collect();
             prop_assert_eq!(flat, (0..sizes.len()).collect::<Vec<_>>());
             for range in ranges {
                 prop_assert!(range.len() == 1 || sizes[range].iter().map(|s| s + EVENT_ROOM_BYTES).sum::<usize>() <= CUT_BYTES);
             }
+        }
+
+        #[test]
+        fn nothing_is_more_than_new(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(Novelty::new().of(&text) <= text.len());
         }
 
         #[test]

@@ -24,7 +24,9 @@ pub async fn serve(verb: &'static str, stack: &str, function: Arc<dyn Function>)
         async move {
             let now = Timestamp::from_system(SystemTime::now());
             let called = tokio::time::timeout(left, function.invoke(event.payload.get().as_bytes(), now)).await;
-            if let Some(line) = metrics::take(&stack, verb, Timestamp::from_system(SystemTime::now()).micros() / 1_000)
+            let now_ms = Timestamp::from_system(SystemTime::now()).micros() / 1_000;
+            if metrics::is_due(verb, now_ms)
+                && let Some(line) = metrics::take(&stack, verb, now_ms)
             {
                 println!("{line}");
             }

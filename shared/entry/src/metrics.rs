@@ -7,6 +7,7 @@
 
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -20,17 +21,29 @@ const NAMESPACE: &str = "Sluice";
 /// When the oldest message of a delivery was sent, milliseconds since the epoch; becomes an age.
 pub const OLDEST_SENT_MS: &str = "oldest_sent_ms";
 
-/// Fields that are counted, with name and unit of their metrics.
+/// Fields that are counted, with name and unit of their metrics. What several fields count under one name is added up.
 pub const METRICS: &[(&str, &str, &str)] = &[
     ("messages", "Messages", "Count"),
-    ("events.received", "Received", "Count"),
+    (RECEIVED, "Received", "Count"),
     ("events.stored", "Stored", "Count"),
     ("events.rejected", "Rejected", "Count"),
-    ("events.quarantined", "Quarantined", "Count"),
+    ("events.quarantined", "Rejected", "Count"),
     ("events.duplicates", "Duplicates", "Count"),
     ("bytes", "Bytes", "Bytes"),
     ("ledger.problems", "LedgerProblems", "Count"),
 ];
+
+/// What a stage received. A stage that takes messages does not count it: it is the sum of what became of the events, and what was given
+/// back is received when it comes again.
+const RECEIVED: &str = "events.received";
+/// The metrics of [`RECEIVED`] and of what became of it: a stage that counts one of them has them all.
+const EVENTS: [&str; 4] = ["Received", "Stored", "Rejected", "Duplicates"];
+
+/// The stage of which one call is one request: a line for each would cost as much as its messages.
+const REQUESTS: &str = "ingest";
+/// Its environment writes a line this often at most. What it has counted since its last line is not told when it is ended; exact is the
+/// ledger.
+const PAUSE_MS: i64 = 10_000;
 
 static COUNTED: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
 
@@ -64,6 +77,17 @@ impl Visit for Add {
     fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
 }
 
+/// Whether a stage writes its line now.
+pub fn is_due(stage: &str, now_ms: i64) -> bool {
+    static LAST_MS: AtomicI64 = AtomicI64::new(i64::MIN);
+    let last_ms = LAST_MS.load(Ordering::Relaxed);
+    let is_due = stage != REQUESTS || now_ms.saturating_sub(last_ms) >= PAUSE_MS;
+    if is_due {
+        LAST_MS.store(now_ms, Ordering::Relaxed);
+    }
+    is_due
+}
+
 /// Takes what was counted since the last time, as one line of the format; `None` where nothing was. `now_ms` is in milliseconds since the
 /// epoch.
 pub fn take(stack: &str, stage: &str, now_ms: i64) -> Option<String> {
@@ -72,8 +96,20 @@ pub fn take(stack: &str, stage: &str, now_ms: i64) -> Option<String> {
 }
 
 fn line(counted: &BTreeMap<&str, u64>, stack: &str, stage: &str, now_ms: i64) -> Option<String> {
-    let mut values: Vec<(&str, &str, u64)> =
-        METRICS.iter().filter_map(|(field, name, unit)| Some((*name, *unit, *counted.get(field)?))).collect();
+    let has_events = METRICS.iter().any(|(field, name, _)| EVENTS.contains(name) && counted.contains_key(field));
+    let mut values: Vec<(&str, &str, u64)> = Vec::with_capacity(METRICS.len());
+    for (field, name, unit) in METRICS {
+        let counted = match counted.get(field) {
+            Some(n) => *n,
+            None if has_events && *field == RECEIVED => settled(counted),
+            None if has_events && EVENTS.contains(name) => 0,
+            None => continue,
+        };
+        match values.iter_mut().find(|(known, ..)| known == name) {
+            Some((.., sum)) => *sum += counted,
+            None => values.push((name, unit, counted)),
+        }
+    }
     if let Some(sent_ms) = counted.get(OLDEST_SENT_MS).filter(|sent_ms| **sent_ms != u64::MAX) {
         let now_ms = u64::try_from(now_ms).unwrap_or(0);
         values.push(("OldestAge", "Milliseconds", now_ms.saturating_sub(*sent_ms)));
@@ -90,6 +126,12 @@ fn line(counted: &BTreeMap<&str, u64>, stack: &str, stage: &str, now_ms: i64) ->
     ]);
     line.extend(values.into_iter().map(|(name, _, value)| (name.to_owned(), json!(value))));
     Some(Value::Object(line).to_string())
+}
+
+/// Events of which is known what became of them.
+fn settled(counted: &BTreeMap<&str, u64>) -> u64 {
+    let became = |(_, name, _): &&(&str, &str, &str)| EVENTS.contains(name);
+    METRICS.iter().filter(became).filter_map(|(field, ..)| counted.get(field)).sum()
 }
 
 #[cfg(test)]
@@ -112,8 +154,25 @@ mod tests {
         assert_eq!(directive["Dimensions"], json!([["Stack", "Stage"]]));
         let names: Vec<&str> =
             directive["Metrics"].as_array().unwrap().iter().map(|m| m["Name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["Received", "Stored", "OldestAge"], "a metric without a value is not declared");
+        assert_eq!(names, ["Received", "Stored", "Rejected", "Duplicates", "OldestAge"]);
         assert!(names.iter().all(|name| line[*name].is_u64()), "and each that is declared has one: {line}");
         assert_eq!(take("dev", "convert", 0), None, "it was taken");
+    }
+
+    #[test]
+    fn requests_are_told_of_every_ten_seconds_and_deliveries_each() {
+        let due = [0, 9_999, 10_000, 10_001, 30_000].map(|now_ms| is_due("ingest", now_ms));
+        assert_eq!(due, [true, false, true, false, true]);
+        assert!(is_due("convert", 30_001) && is_due("convert", 30_002));
+    }
+
+    #[test]
+    fn a_stage_that_takes_messages_has_received_what_it_settled() {
+        let counted = BTreeMap::from([("events.stored", 7), ("events.quarantined", 2), ("events.duplicates", 1)]);
+        let line: Value = serde_json::from_str(&line(&counted, "dev", "index", 0).unwrap()).unwrap();
+        assert_eq!(EVENTS.map(|name| line[name].as_u64().unwrap()), [10, 7, 2, 1]);
+        let idle = BTreeMap::from([("messages", 3)]);
+        let line: Value = serde_json::from_str(&super::line(&idle, "dev", "api", 0).unwrap()).unwrap();
+        assert_eq!((&line["Messages"], line.get("Received")), (&json!(3), None));
     }
 }

@@ -13,7 +13,7 @@ pub enum World {
     Both,
     /// Only on AWS: names of resources, filled in by the template.
     Aws,
-    /// Only on one machine.
+    /// Only on one machine; where AWS needs it, the template fills it in.
     OneMachine,
 }
 
@@ -76,9 +76,9 @@ pub const SETTINGS: &[Setting] = &[
     setting("mail_from", "sluice@localhost", World::Both, "Sender address of mails."),
     setting(
         "max_body_bytes",
-        "6291456",
+        "4500000",
         World::Both,
-        "Largest request body in bytes, as sent. API Gateway hands a function at most 6 MB.",
+        "Largest request body in bytes, as sent. On AWS a function gets no more: its event has 6 MiB, in which a compressed body stands in base64.",
     ),
     setting("max_decompressed_bytes", "16777216", World::Both, "Largest request body in bytes after decompression."),
     setting("max_events_per_request", "10000", World::Both, "Most events in one request."),
@@ -172,7 +172,7 @@ pub const SETTINGS: &[Setting] = &[
         "stages_off",
         "",
         World::OneMachine,
-        "Stages that do not run, comma-separated (`index,detect`); their queues fill up only where a subscription is on.",
+        "Stages that do not run, comma-separated (`index,detect`); nothing is queued for them. On AWS the template fills it in: `index` with `Search=none`.",
     ),
     setting(
         "trusted_proxies",

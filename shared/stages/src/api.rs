@@ -174,7 +174,7 @@ impl Api {
         event.subject = (!target.is_empty()).then(|| target.into());
         let mut text = String::new();
         event.write(&mut text);
-        let entry = Entry { event_type: TYPE.into(), sent_bytes: text.len(), text };
+        let entry = Entry { event_type: TYPE.into(), text };
         let shared = Shared { received: call.now, ..Shared::default() };
         let packed = message::pack(&id, &shared, &[entry]).map_err(|e| invalid(&e))?;
         let message = Message {

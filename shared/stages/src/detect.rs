@@ -263,7 +263,10 @@ impl Detect {
         }
         for (mark, marked) in without_alerts.iter().zip(self.mark(&without_alerts, now).await) {
             let owner = match marked {
-                Ok(Marked::Written) => Ok(mark.publish.clone()),
+                Ok(Marked::Written) => {
+                    meter(&mark.counts);
+                    Ok(mark.publish.clone())
+                }
                 Ok(Marked::Found(row)) => self.carry_out(&mark.batch, row, now).await.map_err(|e| full_text(&e)),
                 Err(e) => Err(e),
             };
@@ -466,7 +469,10 @@ impl Detect {
         ];
         writes.extend(plan.counts.iter().map(|(counter, n)| ledger::sink_write(counter, &n.fields(Sink::Detect))));
         match self.ports.table.write(writes).await {
-            Ok(()) => Ok(done.publish),
+            Ok(()) => {
+                meter(&plan.counts);
+                Ok(done.publish)
+            }
             Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => match self.plan(batch).await? {
                 Some(row) if read_plan(&row)?.state == PlanState::Done => Ok(done.publish),
                 _ => Err(e),
@@ -674,7 +680,7 @@ fn read_plan(row: &Row) -> Result<Plan, PortError> {
 fn alert_message(alert: &Alert) -> Result<Message, PortError> {
     let text = alert.event_text();
     let shared = Shared { received: alert.decided, client_ip: None, user_agent: None };
-    let entry = Entry { event_type: FIRED.to_owned(), sent_bytes: text.len(), text };
+    let entry = Entry { event_type: FIRED.to_owned(), text };
     let packed = message::pack(&alert.batch_id(), &shared, &[entry]).map_err(|e| {
         PortError::new(ErrorKind::TooLarge, "topic.publish", format!("alert `{}`", alert.id)).with_source(e)
     })?;
@@ -704,4 +710,16 @@ pub(crate) fn full_text(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Counts for the metrics what was just written to the ledger.
+fn meter(counts: &Counts) {
+    let sum = |of: fn(&Counted) -> u64| counts.values().map(of).sum::<u64>();
+    let (stored, quarantined) = (sum(|n| n.stored), sum(|n| n.quarantined));
+    tracing::event!(
+        target: "metrics",
+        tracing::Level::TRACE,
+        events.stored = stored,
+        events.quarantined = quarantined
+    );
 }

@@ -7,13 +7,15 @@ pub mod audit;
 
 use crate::groups::KEEP_US;
 use crate::rows::{all, expiry};
+use async_trait::async_trait;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use sluice_domain::message::Header;
 use sluice_domain::schema::counted_as;
 use sluice_domain::time::Timestamp;
-use sluice_ports::{Condition, ErrorKind, Key, PortError, Table, Tally, Write};
+use sluice_ports::{Condition, ErrorKind, Key, Message, PortError, Table, Tally, Topic, Write};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Partition of the table that holds the counters (see [`Tally`]).
 pub const PARTITION: &str = "counter";
@@ -43,8 +45,8 @@ impl Sink {
         }
     }
 
-    /// The stage that fills it.
-    pub fn stage(self) -> &'static str {
+    /// The verb of the stage that fills it.
+    pub fn verb(self) -> &'static str {
         match self {
             Self::Lake => "convert",
             Self::Search => "index",
@@ -94,11 +96,30 @@ pub fn accepted(received: Timestamp, event_type: &str, count: u64) -> Tally {
     }
 }
 
-/// Counts, beside the accepted events of a message, that these sinks do not get them; to be published with it.
-pub fn count_off(tally: &mut Vec<Tally>, off: &[Sink]) {
+/// Counts, beside the accepted events of a message, that these sinks do not get them.
+fn count_off(tally: &mut Vec<Tally>, off: &[Sink]) {
     let accepted: Vec<Tally> = tally.iter().filter(|t| t.field == "accepted").cloned().collect();
     for sink in off {
         tally.extend(accepted.iter().map(|t| Tally { field: field(*sink, Fate::Off), ..t.clone() }));
+    }
+}
+
+/// A topic that counts what the sinks that are off do not get, in the same step as the publish: whenever they are on again, the ledger adds
+/// up.
+pub struct CountingOff {
+    /// Where messages go.
+    pub topic: Arc<dyn Topic>,
+    /// The sinks that are not subscribed.
+    pub off: Vec<Sink>,
+}
+
+#[async_trait]
+impl Topic for CountingOff {
+    async fn publish(&self, mut messages: Vec<Message>) -> Vec<Result<(), PortError>> {
+        for message in &mut messages {
+            count_off(&mut message.tally, &self.off);
+        }
+        self.topic.publish(messages).await
     }
 }
 
@@ -185,23 +206,35 @@ pub async fn report(table: &dyn Table, waiting: &BTreeMap<Sink, Option<u64>>) ->
     let mut report = Report::default();
     let mut oldest: BTreeMap<Sink, String> = BTreeMap::new();
     report.total.sinks = waiting.keys().map(|sink| (*sink, SinkCounts::default())).collect();
-    for row in all(table, PARTITION).await? {
-        // The partition holds other counters too; those of the ledger are `hour#type`.
-        let Some((hour, event_type)) = row.key.sort.split_once('#').filter(|(hour, _)| is_hour(hour)) else { continue };
-        let counts = Counts::read(&row.value, waiting.keys());
+    let sinks: Vec<Sink> = waiting.keys().copied().collect();
+    for ((hour, event_type), counts) in by_hour(table, &sinks).await? {
         for (sink, n) in &counts.sinks {
-            if n.in_flight != 0 && oldest.get(sink).is_none_or(|oldest| hour < oldest.as_str()) {
-                oldest.insert(*sink, hour.to_owned());
+            if n.in_flight != 0 && oldest.get(sink).is_none_or(|oldest| hour < *oldest) {
+                oldest.insert(*sink, hour.clone());
             }
         }
         report.total.add(&counts);
-        match report.types.get_mut(event_type) {
+        match report.types.get_mut(&event_type) {
             Some(sum) => sum.add(&counts),
-            None => _ = report.types.insert(event_type.to_owned(), counts),
+            None => _ = report.types.insert(event_type, counts),
         }
     }
     report.adds_up(waiting, &oldest);
     Ok(report)
+}
+
+/// The counters by hour of receive time (`YYYY-MM-DDTHH`) and type.
+async fn by_hour(table: &dyn Table, sinks: &[Sink]) -> Result<BTreeMap<(String, String), Counts>, PortError> {
+    let mut counters: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
+    for tally in all(table, PARTITION).await?.iter().flat_map(Tally::of) {
+        *counters.entry(tally.counter).or_default().entry(tally.field).or_default() += tally.by;
+    }
+    // The partition holds other counters too; those of the ledger are `hour#type`.
+    let of_ledger = |(counter, fields): (&String, &BTreeMap<String, i64>)| {
+        let (hour, event_type) = counter.split_once('#').filter(|(hour, _)| is_hour(hour))?;
+        Some(((hour.to_owned(), event_type.to_owned()), Counts::read(fields, sinks.iter())))
+    };
+    Ok(counters.iter().filter_map(of_ledger).collect())
 }
 
 impl Report {
@@ -217,8 +250,8 @@ impl Report {
 }
 
 impl Counts {
-    fn read<'s>(row: &Value, sinks: impl Iterator<Item = &'s Sink>) -> Self {
-        let number = |field: &str| row.get(field).and_then(Value::as_i64).unwrap_or(0);
+    fn read<'s>(fields: &BTreeMap<String, i64>, sinks: impl Iterator<Item = &'s Sink>) -> Self {
+        let number = |field: &str| fields.get(field).copied().unwrap_or(0);
         let (accepted, rejected) = (number("accepted"), number("rejected"));
         let sinks = sinks.map(|sink| {
             let fates = [Fate::Stored, Fate::Quarantined, Fate::Duplicate, Fate::Off, Fate::Returned];
@@ -334,6 +367,24 @@ mod tests {
         assert!(report.adds_up && !report.total.sinks.contains_key(&Sink::Detect));
         let text = serde_json::to_string(&report).unwrap();
         assert!(text.contains(r#""lake":{"stored":4,"quarantined":2,"duplicates":1,"off":0,"in_flight":4}"#), "{text}");
+    }
+
+    #[tokio::test]
+    async fn the_sums_of_producers_are_part_of_it() {
+        let table = MemoryTable::new();
+        let now = hour("2026-11-21T10:00:00Z");
+        add(&table, accepted(now, "web.event", 1)).await;
+        for (producer, accepted) in [("@a-0", 5), ("@b-0", 7)] {
+            let value = json!({"2026-11-21T10#web.event accepted": accepted, "2026-11-21T10#web.event search_off": 2});
+            let key = Key::new(PARTITION, producer);
+            let put = Write::Put { key, value, condition: Condition::Any, expires_at: None };
+            table.write(vec![put]).await.unwrap();
+        }
+        sink(&table, now, "web.event", &[(Sink::Search, Fate::Stored, 9)]).await;
+        let report = report(&table, &BTreeMap::from([(Sink::Search, Some(0))])).await.unwrap();
+        let search = SinkCounts { stored: 9, off: 4, ..SinkCounts::default() };
+        assert_eq!((report.total.accepted, report.total.sinks[&Sink::Search]), (13, search));
+        assert!(report.adds_up && report.types.len() == 1, "{report:?}");
     }
 
     #[tokio::test]

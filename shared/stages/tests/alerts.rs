@@ -247,7 +247,7 @@ fn later(us: i64) -> Timestamp {
 fn other(id: &str) -> Entry {
     let mut text = String::new();
     Event::derived(id, "shop", "web.event", now(), now(), parse_str("{}").unwrap()).write(&mut text);
-    Entry { event_type: "web.event".into(), sent_bytes: text.len(), text }
+    Entry { event_type: "web.event".into(), text }
 }
 
 fn trade_of(symbol: &str, time: Timestamp, price: i64, change: i64) -> Entry {
@@ -264,7 +264,7 @@ fn trade_data(id: &str, time: Timestamp, data: &Value) -> Entry {
     let mut event = Event::derived(id, "kis", "quote.trade", time, now(), parse_str(&data).unwrap());
     event.subject = Some("005930".into());
     event.write(&mut text);
-    Entry { event_type: "quote.trade".into(), sent_bytes: text.len(), text }
+    Entry { event_type: "quote.trade".into(), text }
 }
 
 /// A rise of 10 %.
@@ -784,7 +784,7 @@ async fn unknown_alerts_and_unreadable_messages_go_to_quarantine_and_others_are_
     let event = |id: &str, event_type: &str| {
         let mut text = String::new();
         Event::derived(id, "sluice", event_type, now(), now(), parse_str("{}").unwrap()).write(&mut text);
-        Entry { event_type: event_type.into(), sent_bytes: text.len(), text }
+        Entry { event_type: event_type.into(), text }
     };
     let corrupt = Write::Put {
         key: Key::new("alert", "corrupt"),

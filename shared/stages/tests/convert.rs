@@ -96,7 +96,7 @@ fn now() -> Timestamp {
 fn event(id: &str, event_type: &str, time: Timestamp, data: &str) -> Entry {
     let mut text = String::new();
     Event::derived(id, "shop", event_type, time, now(), json::parse_str(data).unwrap()).write(&mut text);
-    Entry { event_type: event_type.into(), sent_bytes: text.len(), text }
+    Entry { event_type: event_type.into(), text }
 }
 
 fn item(batch: &str, publish: &str, entries: &[Entry]) -> Item {

@@ -22,7 +22,7 @@ fn now() -> Timestamp {
 fn entry(event: &Event<'_>) -> Entry {
     let mut text = String::new();
     event.write(&mut text);
-    Entry { event_type: event.event_type.clone().into_owned(), sent_bytes: text.len(), text }
+    Entry { event_type: event.event_type.clone().into_owned(), text }
 }
 
 fn event(id: &str, event_type: &str, time: Timestamp, data: &str) -> Entry {

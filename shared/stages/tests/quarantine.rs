@@ -228,7 +228,7 @@ fn message(batch: &str) -> Message {
     let mut text = String::new();
     let data = json::parse_str(r#"{"n":1}"#).unwrap();
     Event::derived(batch, "shop", "web.event", now(), now(), data).write(&mut text);
-    let entry = Entry { event_type: "web.event".into(), sent_bytes: text.len(), text };
+    let entry = Entry { event_type: "web.event".into(), text };
     let packed = pack(batch, &Shared { received: now(), ..Shared::default() }, &[entry]).unwrap();
     let packed = packed.published_as(&format!("publish-of-{batch}"));
     Message { body: packed.body, events: 1, tally: vec![ledger::accepted(now(), "web.event", 1)], ..Message::default() }

@@ -115,11 +115,12 @@ fn queues(text: &str) -> Result<Vec<ConsoleQueue>, SettingError> {
 
 /// The queue before each sink, by the template's names: a stage `convert` has a `ConvertQueue`. A sink without a queue is switched off.
 fn sink_queues(queues: &[ConsoleQueue]) -> BTreeMap<Sink, Vec<String>> {
-    [(Sink::Lake, "ConvertQueue"), (Sink::Search, "IndexQueue"), (Sink::Detect, "DetectQueue")]
-        .into_iter()
-        .filter(|(_, name)| queues.iter().any(|queue| queue.name == *name))
-        .map(|(sink, name)| (sink, vec![name.to_owned()]))
-        .collect()
+    let queue_of = |sink: Sink| {
+        let stage = |queue: &&ConsoleQueue| queue.name.strip_suffix("Queue").map(str::to_ascii_lowercase);
+        let found = queues.iter().find(|queue| stage(queue).as_deref() == Some(sink.verb()))?;
+        Some((sink, vec![found.name.clone()]))
+    };
+    Sink::ALL.into_iter().filter_map(queue_of).collect()
 }
 
 /// The queues to which a record of quarantine can go back, by the stage that kept it.

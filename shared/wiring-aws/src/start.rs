@@ -61,11 +61,15 @@ impl Start {
         Ok(DynamoTable::new(&self.connection, self.resource("table", "table", "SLUICE_TABLE")?))
     }
 
-    /// The topic.
+    /// The topic, which counts what the sinks that this stack does not have do not get.
     #[cfg(any(feature = "api", feature = "detect", feature = "ingest"))]
     pub(crate) fn topic(&self) -> Result<Arc<dyn sluice_ports::Topic>, SettingError> {
+        use sluice_stages::ledger::{CountingOff, Sink};
         let topic = self.resource("topic", "topic", "SLUICE_TOPIC")?;
-        Ok(Arc::new(sluice_adapters_aws::sns::SnsTopic::new(&self.connection, topic, self.table()?)))
+        let topic = Arc::new(sluice_adapters_aws::sns::SnsTopic::new(&self.connection, topic, self.table()?));
+        let stages = self.settings.list("stages_off")?;
+        let off = Sink::ALL.into_iter().filter(|sink| stages.iter().any(|stage| stage == sink.verb())).collect();
+        Ok(Arc::new(CountingOff { topic, off }))
     }
 
     /// The quarantine queue.

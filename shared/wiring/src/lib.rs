@@ -7,7 +7,7 @@ mod lake;
 mod sinks;
 
 use crate::lake::RecordedLake;
-use crate::sinks::{CountingOff, Sinks};
+use crate::sinks::Sinks;
 use anyhow::{Context as _, bail};
 use sluice_adapters_embedded::mail::OutboxMail;
 use sluice_adapters_embedded::objects::DiskObjects;
@@ -28,6 +28,7 @@ use sluice_stages::convert::{Convert, ConvertPorts, ConvertSettings};
 use sluice_stages::detect::{Detect, DetectPorts, DetectSettings};
 use sluice_stages::index::{Index, IndexPorts, IndexSettings};
 use sluice_stages::ingest::{Ingest, IngestPorts};
+use sluice_stages::ledger::CountingOff;
 use sluice_stages::ledger::audit::AuditPorts;
 use sluice_stages::notify::{Notify, NotifyPorts};
 use sluice_stages::quarantine::Quarantine;

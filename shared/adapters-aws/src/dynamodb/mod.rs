@@ -1,8 +1,9 @@
 //! The table in DynamoDB.
 //!
 //! The table has the string keys `pk` and `sk`. An item's value lies in the map `v`, its version in the number `n`, its expiry (for TTL,
-//! never part of a condition) in `expires_at`. Every write is a transaction with a client token: the service takes the same token once,
-//! so a call that is sent again because its reply was lost neither adds twice nor takes its own effect for somebody else's.
+//! never part of a condition) in `expires_at`. Every write of the port is a transaction with a client token: the service takes the same
+//! token once, so a call that is sent again because its reply was lost neither adds twice nor takes its own effect for somebody else's.
+//! Only a producer's sums (`tally.rs`) go without, since they may be written again.
 
 mod item;
 mod write;
@@ -15,12 +16,12 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, KeysAndAttributes, TransactWriteItem};
 use item::{Attributes, PARTITION, SORT};
+#[cfg(any(feature = "sns", feature = "sqs"))]
+use serde_json::{Map, Value};
 use sluice_ports::{ErrorKind, Item, Key, PortError, Query, Table, Write};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 use write::AddTo;
-#[cfg(any(feature = "sns", feature = "sqs"))]
-pub(crate) use write::MAX_WRITES;
 
 const GET: &str = "table.get";
 const WRITE: &str = "table.write";
@@ -55,9 +56,30 @@ impl DynamoTable {
         self.patience
     }
 
-    /// Writes under a token of the caller's choice: the same writes under the same token take effect once, within the ten minutes that
-    /// the service remembers it.
-    pub(crate) async fn write_as(&self, token: &str, writes: &[Write]) -> Result<(), PortError> {
+    /// Replaces an item that only this caller writes, unless the table has a newer state of it: the one with the greater version. The same
+    /// state may be written again.
+    #[cfg(any(feature = "sns", feature = "sqs"))]
+    pub(crate) async fn put_newer(&self, key: &Key, value: &Map<String, Value>, version: u64) -> Result<(), PortError> {
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table.name)
+            .set_key(Some(item::key(key)))
+            .update_expression("SET #v = :v, #n = :n")
+            .condition_expression("attribute_not_exists(#n) OR #n < :n")
+            .expression_attribute_names("#v", item::VALUE)
+            .expression_attribute_names("#n", item::VERSION)
+            .expression_attribute_values(":v", item::encode(value))
+            .expression_attribute_values(":n", item::number(version));
+        match call.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(()),
+            Err(error) => Err(failed(WRITE, &self.table, error)),
+        }
+    }
+
+    /// Writes in one transaction under a token: a call that is repeated takes effect once.
+    async fn transact(&self, token: &str, writes: &[Write]) -> Result<(), PortError> {
         write::check(writes)?;
         // Adding to an item that is there and making a new one are two conditions; which one holds is found out.
         let mut new: HashSet<usize> = HashSet::new();
@@ -239,7 +261,7 @@ impl Table for DynamoTable {
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), PortError> {
-        self.write_as(&token(), &writes).await
+        self.transact(&token(), &writes).await
     }
 
     async fn query(&self, query: Query) -> Result<Vec<Item>, PortError> {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// Most writes of a transaction.
-pub(crate) const MAX_WRITES: usize = 100;
+const MAX_WRITES: usize = 100;
 /// Most bytes of an item, its names and its key included.
 const ITEM_BYTES: usize = 400 * 1_024;
 /// Most bytes of all items of a transaction.

@@ -8,6 +8,7 @@ pub use console::{ConsoleQueue, SqsConsole};
 use crate::batch::{self, ARRAY, ENTRIES, Entries, attribute_text};
 use crate::dynamodb::DynamoTable;
 use crate::failure::{failed, refused};
+use crate::tally::Counters;
 use crate::{Connection, Resource};
 use async_trait::async_trait;
 use aws_sdk_sqs::Client;
@@ -40,13 +41,18 @@ pub struct SqsQueue {
     connection: Connection,
     client: Client,
     queue: Resource,
-    counters: DynamoTable,
+    counters: Counters,
 }
 
 impl SqsQueue {
     /// The queue with this URL; what goes with its messages is counted in `counters`.
     pub fn new(connection: &Connection, queue: Resource, counters: DynamoTable) -> Self {
-        Self { connection: connection.clone(), client: Client::new(connection.sdk()), queue, counters }
+        Self {
+            connection: connection.clone(),
+            client: Client::new(connection.sdk()),
+            queue,
+            counters: Counters::new(counters),
+        }
     }
 
     async fn send_entries(&self, messages: &[Message], entries: Vec<usize>) -> Result<Entries, PortError> {

@@ -537,7 +537,7 @@ impl<'b> Judge<'_, 'b> {
             Ok((event, clock)) => {
                 let mut text = String::with_capacity(sent_bytes + 160);
                 event.write(&mut text);
-                self.judged.entries.push(Entry { event_type, text, sent_bytes });
+                self.judged.entries.push(Entry { event_type, text });
                 self.judged.accepted.push(Accepted { index, bytes, has_id, clock, identity });
             }
             Err(violation) => {
@@ -618,15 +618,16 @@ fn may_write(key: &KeyRecord, named: &Named<'_>) -> Result<(), (&'static str, &'
 
 /// Cuts the accepted events into messages. An event that does not fit one alone moves to the rejected.
 fn pack(judged: &mut Judged<'_>, shared: &Shared<'_>, ids: &Ids<'_>) -> Vec<Part> {
-    let sizes: Vec<(usize, &str)> = judged.entries.iter().map(|e| (e.sent_bytes, e.event_type.as_str())).collect();
-    let mut ranges = message::cut(&sizes);
+    let sent = judged.accepted.iter().map(|accepted| accepted.bytes.as_ref());
+    let types = judged.entries.iter().map(|entry| entry.event_type.as_str());
+    let mut ranges = message::cut(&sent.zip(types).collect::<Vec<_>>());
     ranges.reverse();
     let mut parts = Vec::with_capacity(ranges.len());
     while let Some(range) = ranges.pop() {
         let batch = ids.batch(&judged.accepted[range.clone()], &judged.identities);
         match message::pack(&batch, shared, &judged.entries[range.clone()]) {
             Ok(packed) => parts.push(Part { packed: packed.published_as(&ids.publish(range.start)), range }),
-            // Texts can grow when they are written (a `\b` becomes `\u0008`), so several may not fit although their texts as sent did.
+            // Texts can grow when they are written (a `\b` becomes `\u0008`), and compress less than was thought, so several may not fit.
             Err(_) if range.len() > 1 => {
                 let middle = range.start + range.len() / 2;
                 ranges.push(middle..range.end);

@@ -5,9 +5,8 @@
 //! read first and what was stored only grows, so a row that the counters have and the lake has not is lost whatever goes on meanwhile. What
 //! can be seen a moment late (a document, a message on its way) is judged in closed hours only.
 
-use super::{Counts, PARTITION, Sink, SinkCounts, is_hour};
+use super::{Counts, Sink, SinkCounts, by_hour};
 use crate::groups::{RecordedFile, recorded_files, recorded_tables};
-use crate::rows::all;
 use futures::StreamExt as _;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -100,7 +99,9 @@ type ByHour = BTreeMap<(String, String), i64>;
 
 /// Compares, sink by sink. An error is a port's: nothing can be said then.
 pub async fn audit(ports: &AuditPorts, asked: Asked<'_>, now: Timestamp) -> Result<Audited, PortError> {
-    let mut hours = counted(ports.table.as_ref(), asked.sinks).await?;
+    let counted = by_hour(ports.table.as_ref(), asked.sinks).await?.into_iter();
+    let mut hours: BTreeMap<(String, String), Hour> =
+        counted.map(|(key, counts)| (key, Hour { counts, ..Hour::default() })).collect();
     let mut audited = Audited::default();
     for sink in asked.sinks {
         let durable = match sink {
@@ -131,16 +132,6 @@ impl Audited {
             self.told.push(problem);
         }
     }
-}
-
-async fn counted(table: &dyn Table, sinks: &[Sink]) -> Result<BTreeMap<(String, String), Hour>, PortError> {
-    let mut hours = BTreeMap::new();
-    for row in all(table, PARTITION).await? {
-        let Some((hour, event_type)) = row.key.sort.split_once('#').filter(|(hour, _)| is_hour(hour)) else { continue };
-        let counts = Counts::read(&row.value, sinks.iter());
-        hours.insert((hour.to_owned(), event_type.to_owned()), Hour { counts, ..Hour::default() });
-    }
-    Ok(hours)
 }
 
 /// Events in the files that are there. A file that is not, or is another than recorded, is told, and counts nothing.

@@ -336,7 +336,7 @@ impl Desk {
         let mut text = String::new();
         event.write(&mut text);
         let batch = identity::hex_id(&[b"replay", record.id.as_bytes()]);
-        let entry = Entry { event_type: event.event_type.to_string(), sent_bytes: text.len(), text };
+        let entry = Entry { event_type: event.event_type.to_string(), text };
         let packed = message::pack(&batch, &shared, &[entry]).map_err(|e| Outcome::refused("", e.code, e.reason))?;
         let types = packed.header.types.clone();
         let body = message::as_replay(&packed.published_as(&batch).body).map_err(|e| malformed(e.reason))?;

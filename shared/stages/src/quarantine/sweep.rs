@@ -118,7 +118,7 @@ impl Sweep {
             };
         }
         let header = message::read_header(&delivery.body).ok();
-        let sink = Sink::ALL.into_iter().find(|sink| sink.stage() == letters.origin);
+        let sink = Sink::ALL.into_iter().find(|sink| sink.verb() == letters.origin);
         if let (Some(sink), Some(header)) = (sink, &header)
             && self.is_stored(sink, header).await?
         {
