@@ -113,6 +113,9 @@ impl Truth {
                 if text.lines().count() as u64 != file.rows {
                     return Err(format!("`{}` does not have {} rows", file.key, file.rows));
                 }
+                if file.counted.values().sum::<u64>() != file.rows {
+                    return Err(format!("the rows of `{}` are counted as {:?}", file.key, file.counted));
+                }
                 text.lines().for_each(|line| *found.entry(line.to_owned()).or_default() += 1);
             }
         }

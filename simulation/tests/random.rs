@@ -36,7 +36,7 @@ fn the_same_seed_is_the_same_schedule() {
 
 #[test]
 fn schedules_are_disturbed_in_every_way() {
-    let seen: Vec<String> = (0..400).flat_map(|seed| explain(seed).unwrap().trace).collect();
+    let seen: Vec<String> = (0..3_000).flat_map(|seed| explain(seed).unwrap().trace).collect();
     for what in [
         "Refused(Unavailable)",
         "Refused(Throttled)",
