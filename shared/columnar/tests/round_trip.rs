@@ -9,6 +9,7 @@ use parquet::basic::{BoundaryOrder, Compression};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::statistics::Statistics;
 use proptest::prelude::*;
 use sluice_columnar::{ParquetEncoder, arrow_schema};
 use sluice_domain::event::{Data, Event, Shared};
@@ -383,7 +384,7 @@ fn what_pages_say_of_their_values_is_so() {
     // A third of the counts is missing, in the second page all of them; texts share more than statistics hold.
     let texts: Vec<String> = (0..50_000u32)
         .map(|i| {
-            let count = if i % 3 == 0 || (20_000..40_000).contains(&i) { "null".into() } else { (i * 7 % 50_000).to_string() };
+            let count = if i % 3 == 0 || (20_000..40_000).contains(&i) { "null".into() } else { (50_000 - i).to_string() };
             format!(
                 r#"{{"id":"{i}","source":"s","type":"test.kinds","time":"2026-11-21T10:00:00Z","data":{{"word":"{}{i:06}","count":{count},"yes":{}}}}}"#,
                 "가".repeat(30), i >= 40_000
@@ -424,11 +425,15 @@ fn what_pages_say_of_their_values_is_so() {
         assert_eq!(counts.min_value(i).copied(), values[page.clone()].iter().flatten().min().copied());
         assert_eq!(counts.max_value(i).copied(), values[page].iter().flatten().max().copied());
     }
+    assert_eq!(index("count").get_boundary_order(), Some(BoundaryOrder::DESCENDING));
     assert!(index("count").is_null_page(1) && !index("count").is_null_page(0));
 
     let ColumnIndexMetaData::BOOLEAN(yes) = index("yes") else { panic!() };
     assert_eq!((yes.max_value(0), yes.min_value(2)), (Some(&false), Some(&true)));
     let statistics = columns[place("count")].statistics().unwrap();
+    let Statistics::Int64(count) = statistics else { panic!() };
+    assert_eq!((count.min_opt(), count.max_opt()), (values.iter().flatten().min(), values.iter().flatten().max()));
+    assert!(counts.min_value(0) > counts.min_value(2), "the least value is not in the first page");
     assert_eq!(
         statistics.null_count_opt(),
         Some(column(&rows, "count").iter().filter(|n| *n == "null").count() as u64)
