@@ -37,6 +37,9 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), handler)
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
+    def handle_error(self, *_):
+        """A function that is ended closes its connections."""
+
     @property
     def address(self):
         return f"127.0.0.1:{self.server_address[1]}"
