@@ -70,7 +70,7 @@ fn what_was_refused_is_repaired_and_comes_in_once() {
     let (status, reply) = server.post_json("/v1/events", &json!([event(1), event(2), event(3)])).unwrap();
     assert_eq!((status, &reply["kept"]), (400, &json!(3)), "{reply}");
     let count = || sluice_text(&data, &["quarantine", "count", "--json"]).unwrap();
-    eventually("three records are kept", || Ok(count().contains(r#""records":3"#))).unwrap();
+    eventually("three records are kept", || Ok(count().contains(r#""records": 3"#))).unwrap();
     let repair = ["quarantine", "repair", "--code", "schema", "--jq", ".data.status |= tonumber"];
     let tried = sluice_text(&data, &repair).unwrap();
     assert_eq!(tried.matches("would be taken").count(), 3, "{tried}");

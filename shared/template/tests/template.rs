@@ -154,7 +154,22 @@ fn alarms_say_what_they_watch_and_whom_they_tell() {
     let with =
         edited("      Dimensions: [{ Name: QueueName", "      Dimensions: [{ Name: A, Value: b }, { Name: QueueName");
     let error = Topology::parse(&with).unwrap_err().to_string();
-    assert_eq!(error, "Resources.WorkAlarm.Properties.Dimensions: one dimension is needed here");
+    assert_eq!(
+        error,
+        "Resources.WorkAlarm.Properties.Dimensions: either one dimension is needed here, or `Stack` and `Stage`"
+    );
+    // A metric of the product's own.
+    let own = |stage: &str| {
+        let dimensions =
+            format!("      Dimensions: [{{ Name: Stack, Value: s }}, {{ Name: Stage, Value: {stage} }}]\n      #");
+        let own = edited("      Dimensions: [{ Name: QueueName", &format!("{dimensions} [{{ Name: QueueName"));
+        Topology::parse(&own.replace("Namespace: AWS/SQS", "Namespace: Sluice"))
+    };
+    assert_eq!(own("work").unwrap().alarms["WorkAlarm"].subject, "WorkFunction");
+    assert_eq!(
+        own("nobody").unwrap_err().to_string(),
+        "Resources.WorkAlarm.Properties.Dimensions[1].Value: there is no stage `nobody`"
+    );
     says(
         "!GetAtt WorkQueue.QueueName",
         "!Ref WorkFunction",
