@@ -237,7 +237,8 @@ impl Show {
             let shown = record[field]["text"].as_str().or(record[field]["base64"].as_str());
             if let Some(shown) = shown {
                 out.line("")?;
-                out.line(out.paint(Style::Bold, label).into_owned())?;
+                let heading = out.paint(Style::Bold, label);
+                out.line(heading)?;
                 out.line(clean(shown))?;
             }
         }
