@@ -431,7 +431,7 @@ mod tests {
         let novel: usize = entries.iter().map(|e| novelty.of(e.text.as_bytes())).sum();
         let packed = compress(entries.iter().map(|e| e.text.as_str()).collect::<String>().as_bytes()).unwrap().len();
         assert!((packed..3 * packed).contains(&novel), "{novel} for {packed}: neither too little nor far too much");
-        assert_eq!(cut(&sent(&entries)), [0..1_000]);
+        assert_eq!(cut(&sent(&entries)), vec![0..entries.len()]);
     }
 
     #[test]
@@ -439,7 +439,7 @@ mod tests {
         let alike = entries(1_300, &"the same words in each event ".repeat(9));
         let text: usize = alike.iter().map(|e| e.text.len() + EVENT_ROOM_BYTES).sum();
         assert!((4 * CUT_NOVEL_BYTES..CUT_BYTES).contains(&text), "{text}");
-        assert_eq!(cut(&sent(&alike)), [0..1_300]);
+        assert_eq!(cut(&sent(&alike)), vec![0..alike.len()]);
         assert!(pack("b", &shared(), &alike).unwrap().body.len() < 64 * 1024);
         // What is cut does not depend on what the stack does with the texts afterwards.
         let longer: Vec<Entry> = entries(9_000, "x");
