@@ -49,9 +49,13 @@ pub struct HttpFunction<S>(pub S);
 #[async_trait]
 impl<S: HttpStage> Function for HttpFunction<S> {
     async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
-        let request = gateway::read(S::VERB, event)?;
-        gateway::write(S::VERB, self.0.answer(&request, now).await)
+        answer(&self.0, event, now).await
     }
+}
+
+async fn answer<S: HttpStage>(stage: &S, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
+    let request = gateway::read(S::VERB, event)?;
+    gateway::write(S::VERB, stage.answer(&request, now).await)
 }
 
 /// The function of a stage that takes queued messages.
@@ -97,8 +101,7 @@ pub struct ApiFunction(pub Api);
 impl Function for ApiFunction {
     async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
         if !is_tick(event) {
-            let request = gateway::read("api", event)?;
-            return gateway::write("api", self.0.handle(&request, now).await);
+            return answer(&self.0, event, now).await;
         }
         let audited = self.0.audit(false, now).await;
         let audited = audited.map_err(|source| InvokeError::Stage { function: "api", source })?;
@@ -154,6 +157,7 @@ macro_rules! stages {
 
 stages! {
     http answer Ingest "ingest" = handle;
+    http answer Api "api" = handle;
     queue take Convert "convert" = run;
     queue take Index "index" = run;
     queue take Detect "detect" = run;

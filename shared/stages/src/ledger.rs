@@ -6,14 +6,14 @@
 pub mod audit;
 
 use crate::groups::KEEP_US;
-use crate::rows::{all, expiry};
+use crate::rows::{all, expiry, write_once};
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::json;
 use sluice_domain::message::Header;
 use sluice_domain::schema::counted_as;
 use sluice_domain::time::Timestamp;
-use sluice_ports::{Condition, ErrorKind, Key, Message, PortError, Table, Tally, Topic, Write};
+use sluice_ports::{Key, Message, PortError, Table, Tally, Topic, Write};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -299,30 +299,30 @@ pub async fn count_duplicate(
 ) -> Result<(), PortError> {
     let received = Timestamp::parse_rfc3339(&header.received).unwrap_or(now);
     let marker = Key::new("duplicate", format!("{}#{}#{publish}", sink.name(), header.batch));
-    let mut writes = vec![Write::Put {
-        key: marker.clone(),
-        value: json!({}),
-        condition: Condition::Absent,
-        expires_at: Some(expiry(now, KEEP_US)),
-    }];
-    writes.extend(
-        header.types.iter().map(|(name, n)| sink_write(&counter(received, name), &[(sink, Fate::Duplicate, *n)])),
-    );
-    match table.write(writes).await {
-        Ok(()) => {
-            tracing::event!(target: "metrics", tracing::Level::TRACE, events.duplicates = header.count);
-            Ok(())
-        }
-        Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => {
-            if table.get(&[marker]).await?.iter().any(Option::is_some) { Ok(()) } else { Err(e) }
-        }
-        Err(e) => Err(e),
+    if count_once(table, marker, (sink, Fate::Duplicate), header, received, now).await? {
+        tracing::event!(target: "metrics", tracing::Level::TRACE, events.duplicates = header.count);
     }
+    Ok(())
+}
+
+/// Counts the events of a message, once per marker; answers whether it was done now.
+pub(crate) async fn count_once(
+    table: &dyn Table,
+    marker: Key,
+    (sink, fate): (Sink, Fate),
+    header: &Header,
+    received: Timestamp,
+    now: Timestamp,
+) -> Result<bool, PortError> {
+    let count = |(name, n): (&String, &u64)| sink_write(&counter(received, name), &[(sink, fate, *n)]);
+    let expires_at = Some(expiry(now, KEEP_US));
+    write_once(table, marker, json!({}), expires_at, header.types.iter().map(count)).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sluice_ports::{Condition, ErrorKind};
     use sluice_testkit::memory::MemoryTable;
 
     fn hour(text: &str) -> Timestamp {

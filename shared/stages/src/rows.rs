@@ -1,7 +1,8 @@
 //! Rows of the table, as all stages read and write them.
 
+use serde_json::Value;
 use sluice_domain::time::{SECOND_US, Timestamp};
-use sluice_ports::{ErrorKind, Item, Key, PortError, Query, Table};
+use sluice_ports::{Condition, ErrorKind, Item, Key, PortError, Query, Table, Write};
 
 /// Rows read at once.
 pub(crate) const PAGE: usize = 1_000;
@@ -16,6 +17,25 @@ pub(crate) async fn all(table: &dyn Table, partition: &str) -> Result<Vec<Item>,
         let Some(last) = page.last() else { return Ok(items) };
         after = Some(last.key.sort.clone());
         items.extend(page);
+    }
+}
+
+/// Writes once: together with the row `marker`, which must not be there. Answers whether it was written now; `false` means that it was
+/// written before, or that the reply was lost.
+pub(crate) async fn write_once(
+    table: &dyn Table,
+    marker: Key,
+    value: Value,
+    expires_at: Option<i64>,
+    writes: impl Iterator<Item = Write> + Send,
+) -> Result<bool, PortError> {
+    let put = Write::Put { key: marker.clone(), value, condition: Condition::Absent, expires_at };
+    match table.write([put].into_iter().chain(writes).collect()).await {
+        Ok(()) => Ok(true),
+        Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => {
+            if table.get(&[marker]).await?.iter().any(Option::is_some) { Ok(false) } else { Err(e) }
+        }
+        Err(e) => Err(e),
     }
 }
 

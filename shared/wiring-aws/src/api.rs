@@ -1,7 +1,7 @@
 //! `api`.
 
 use crate::search;
-use crate::start::{Start, run as start};
+use crate::start::{Start, pairs, run as start};
 use async_trait::async_trait;
 use serde_json::Value;
 use sluice_adapters_aws::athena::AthenaSql;
@@ -101,16 +101,11 @@ fn athena(start: &Start) -> Result<AthenaSql, SettingError> {
 
 /// The queues of `Name=URL,…`. The dead letters of a subscription go back to the subscription's queue.
 fn queues(text: &str) -> Result<Vec<ConsoleQueue>, SettingError> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let reason = format!("`{pair}` is not of the form `Name=URL`");
-            let (name, url) = pair.split_once('=').ok_or(SettingError { key: "queues".into(), reason })?;
-            let returns_to = name.strip_suffix("SubscriptionDeadLetterQueue").map(|stage| format!("{stage}Queue"));
-            Ok(ConsoleQueue { name: name.to_owned(), url: url.to_owned(), returns_to })
-        })
-        .collect()
+    let queue = |(name, url): (&str, &str)| {
+        let returns_to = name.strip_suffix("SubscriptionDeadLetterQueue").map(|stage| format!("{stage}Queue"));
+        ConsoleQueue { name: name.to_owned(), url: url.to_owned(), returns_to }
+    };
+    Ok(pairs("queues", text)?.into_iter().map(queue).collect())
 }
 
 /// The queue before each sink, by the template's names: a stage `convert` has a `ConvertQueue`. A sink without a queue is switched off.

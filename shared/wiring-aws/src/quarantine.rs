@@ -1,6 +1,6 @@
 //! `quarantine`.
 
-use crate::start::{Start, run as start};
+use crate::start::{Start, pairs, run as start};
 use sluice_adapters_aws::Resource;
 use sluice_adapters_aws::sqs::SqsQueue;
 use sluice_entry::Function;
@@ -32,24 +32,13 @@ pub fn run() -> ExitCode {
 /// The dead-letter queues of `stage=URL,…`.
 fn letters(start: &Start) -> Result<Vec<Letters>, SettingError> {
     let mut letters = Vec::new();
-    for (origin, url) in pairs(start.settings.text("dead_letters")?)? {
+    for (origin, url) in pairs("dead_letters", start.settings.text("dead_letters")?)? {
         let name = url.rsplit('/').next().unwrap_or(url).to_owned();
         let queue = Resource::new("queue", url, "SLUICE_DEAD_LETTERS");
         let queue = Arc::new(SqsQueue::new(&start.connection, queue, start.table()?));
         letters.push(Letters { name, origin: origin.to_owned(), queue });
     }
     Ok(letters)
-}
-
-fn pairs(text: &str) -> Result<Vec<(&str, &str)>, SettingError> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let reason = format!("`{pair}` is not of the form `stage=URL`");
-            pair.split_once('=').ok_or(SettingError { key: "dead_letters".into(), reason })
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -59,9 +48,9 @@ mod tests {
     #[test]
     fn dead_letter_queues_are_read_with_their_stage() {
         assert_eq!(
-            pairs("convert=https://x/1, notify=https://x/2").unwrap(),
+            pairs("dead_letters", "convert=https://x/1, notify=https://x/2").unwrap(),
             [("convert", "https://x/1"), ("notify", "https://x/2")]
         );
-        assert!(pairs("convert").unwrap_err().to_string().contains("`SLUICE_DEAD_LETTERS`"));
+        assert!(pairs("dead_letters", "convert").unwrap_err().to_string().contains("`SLUICE_DEAD_LETTERS`"));
     }
 }

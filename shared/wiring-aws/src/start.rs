@@ -41,6 +41,16 @@ where
     }
 }
 
+/// The pairs of a setting of the form `name=URL,…`.
+#[cfg(any(feature = "api", feature = "quarantine"))]
+pub(crate) fn pairs<'t>(key: &str, text: &'t str) -> Result<Vec<(&'t str, &'t str)>, SettingError> {
+    let pair = |pair: &'t str| {
+        let reason = format!("`{pair}` is not of the form `name=URL`");
+        pair.split_once('=').ok_or(SettingError { key: key.into(), reason })
+    };
+    text.split(',').map(str::trim).filter(|pair| !pair.is_empty()).map(pair).collect()
+}
+
 impl Start {
     /// What a setting names.
     pub(crate) fn resource(

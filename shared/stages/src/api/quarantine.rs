@@ -151,13 +151,10 @@ impl Api {
 /// What a query string selects, and how many.
 fn asked(request: &Request) -> Result<((Select, usize), String), Response> {
     let text = |name: &str| request.query(name).filter(|value| !value.is_empty()).map(str::to_owned);
-    let state = match text("state").as_deref() {
-        None => None,
-        Some("open") => Some(State::Open),
-        Some("repaired") => Some(State::Repaired),
-        Some("replayed") => Some(State::Replayed),
-        Some(_) => return Err(Response::error(400, "state", "`state` is `open`, `repaired` or `replayed`")),
-    };
+    let state = text("state").map(|name| {
+        let refused = || Response::error(400, "state", "`state` is `open`, `repaired` or `replayed`");
+        State::parse(&name).ok_or_else(refused)
+    });
     let limit = match text("limit").map(|limit| limit.parse::<usize>()) {
         None => 100,
         Some(Ok(limit)) if (1..=MAX_RECORDS).contains(&limit) => limit,
@@ -170,7 +167,7 @@ fn asked(request: &Request) -> Result<((Select, usize), String), Response> {
         origin: text("origin"),
         key: text("key"),
         event_type: text("type"),
-        state,
+        state: state.transpose()?,
     };
     Ok(((select, limit), String::new()))
 }

@@ -9,6 +9,7 @@ use super::{Quarantined, is_id};
 use crate::access::{KeyRecord, Keys};
 use crate::ingest::{Ingest, Replayed};
 use crate::ledger;
+use crate::rows::write_once;
 use futures::StreamExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use sluice_domain::json as strict;
 use sluice_domain::message::{self, Entry};
 use sluice_domain::schema::Registry;
 use sluice_domain::time::Timestamp;
-use sluice_ports::{Condition, ErrorKind, Item, Key, Message, Objects, PortError, PutMode, Queue, Table, Write};
+use sluice_ports::{ErrorKind, Item, Key, Message, Objects, PortError, PutMode, Queue, Table, Write};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -93,6 +94,11 @@ pub enum State {
 }
 
 impl State {
+    /// The state of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Open, Self::Repaired, Self::Replayed].into_iter().find(|state| state.name() == name)
+    }
+
     /// Its name in replies.
     pub fn name(self) -> &'static str {
         match self {
@@ -345,20 +351,8 @@ impl Desk {
 
     /// Records that a replay was done, once, together with these counters.
     async fn mark(&self, record: &Quarantined, now: Timestamp, counters: Vec<Write>) -> Result<(), PortError> {
-        let key = Key::new(REPLAYED, &record.id);
-        let mut writes = vec![Write::Put {
-            key: key.clone(),
-            value: json!({"at": now.to_micros_text()}),
-            condition: Condition::Absent,
-            expires_at: None,
-        }];
-        writes.extend(counters);
-        match self.ports.table.write(writes).await {
-            Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => {
-                if self.ports.table.get(&[key]).await?.iter().any(Option::is_some) { Ok(()) } else { Err(e) }
-            }
-            written => written,
-        }
+        let (key, value) = (Key::new(REPLAYED, &record.id), json!({"at": now.to_micros_text()}));
+        write_once(self.ports.table.as_ref(), key, value, None, counters.into_iter()).await.map(drop)
     }
 
     /// Where a listing begins: after a handle, or before the first day.

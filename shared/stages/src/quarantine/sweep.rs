@@ -6,15 +6,11 @@
 use super::{Quarantined, object_of};
 use crate::groups::Groups;
 use crate::ledger::{self, Fate, Sink};
-use crate::rows::expiry;
 use crate::{detect, indexed};
-use serde_json::json;
 use sluice_domain::identity;
 use sluice_domain::message::{self, Header};
 use sluice_domain::time::{DAY_US, Timestamp};
-use sluice_ports::{
-    Condition, Delivery, ErrorKind, Key, Objects, PortError, PutMode, Queue, Receipt, Settlement, Table, Write,
-};
+use sluice_ports::{Delivery, ErrorKind, Key, Objects, PortError, PutMode, Queue, Receipt, Settlement, Table};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,8 +20,6 @@ pub const DEAD_LETTER: &str = "dead_letter";
 pub const SWEEP_AFTER_US: i64 = 7 * DAY_US;
 /// Partition of the rows that say what was counted.
 const SWEPT: &str = "swept";
-/// A row outlives its message, which a queue keeps for 14 days.
-const KEEP_US: i64 = 35 * DAY_US;
 /// Messages received at once.
 const RECEIVE: usize = 10;
 
@@ -170,22 +164,7 @@ impl Sweep {
     ) -> Result<(), PortError> {
         let publish = ledger::publish_of(header, &delivery.id);
         let marker = Key::new(SWEPT, format!("{}#{}#{publish}", sink.name(), header.batch));
-        let mut writes = vec![Write::Put {
-            key: marker.clone(),
-            value: json!({}),
-            condition: Condition::Absent,
-            expires_at: Some(expiry(now, KEEP_US)),
-        }];
-        writes.extend(
-            header.types.iter().map(|(name, n)| {
-                ledger::sink_write(&ledger::counter(received, name), &[(sink, Fate::Quarantined, *n)])
-            }),
-        );
-        match self.table.write(writes).await {
-            Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => {
-                if self.table.get(&[marker]).await?.iter().any(Option::is_some) { Ok(()) } else { Err(e) }
-            }
-            written => written,
-        }
+        let counted = (sink, Fate::Quarantined);
+        ledger::count_once(self.table.as_ref(), marker, counted, header, received, now).await.map(drop)
     }
 }
