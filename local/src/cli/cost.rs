@@ -365,8 +365,7 @@ impl Bill {
         let convert_ms = batches * work.convert_wait_ms + megabytes * work.convert_ms_per_mb;
         lines.function(Part::Lake, "convert", batches, convert_ms, work.convert_memory_gb);
         let counted = requests * work.write_units_per_request;
-        let claimed =
-            messages * work.convert_write_units_per_message + batches * work.convert_write_units_per_batch;
+        let claimed = messages * work.convert_write_units_per_message + batches * work.convert_write_units_per_batch;
         lines.millions(
             Part::Lake,
             "DynamoDB",
