@@ -14,6 +14,7 @@ use anyhow::{Context as _, bail};
 use ipnet::IpNet;
 use serde_json::json;
 use sluice_domain::time::Timestamp;
+use sluice_entry::functions::console_origin;
 use sluice_entry::settings::Settings;
 use sluice_entry::telemetry::{self, LogFormat};
 use sluice_entry::{Function, schemas};
@@ -78,6 +79,7 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
     let url = format!("http://{}", reachable(listener.local_addr()?));
     let wiring = stages.block_on(Wiring::open(folder.path(), &topology, registry, &settings))?;
     let admin_key = stages.block_on(admin_key(&folder, &wiring.keys))?;
+    stages.block_on(wiring.keys.make_game_key(console_origin(&settings)?, now()))?;
     let (stop_sender, stop) = watch::channel(false);
     let running: Vec<_> =
         start_triggers(&topology, &wiring, &settings, &stop)?.into_iter().map(|task| stages.spawn(task)).collect();

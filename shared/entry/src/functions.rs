@@ -186,6 +186,26 @@ pub fn ingest_settings(settings: &Settings) -> Result<IngestSettings, SettingErr
     })
 }
 
+/// The web origin of the console, from which the public game is played; none where the setting does not say it.
+pub fn console_origin(settings: &Settings) -> Result<Vec<String>, SettingError> {
+    let url = settings.text("console_url")?;
+    if url.is_empty() {
+        return Ok(Vec::new());
+    }
+    let origin =
+        url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https")).map(|(scheme, rest)| {
+            let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            (host, format!("{scheme}://{host}"))
+        });
+    match origin {
+        Some((host, origin)) if !host.is_empty() && !host.contains(['*', ' ', '@']) => Ok(vec![origin]),
+        _ => {
+            let reason = format!("`{url}` is not an address such as `https://console.example`");
+            Err(SettingError { key: "console_url".into(), reason })
+        }
+    }
+}
+
 /// What `notify` is set to.
 pub fn notify_settings(settings: &Settings) -> Result<NotifySettings, SettingError> {
     let from = settings.text("mail_from")?;
@@ -196,4 +216,24 @@ pub fn notify_settings(settings: &Settings) -> Result<NotifySettings, SettingErr
         return Err(SettingError { key: "mail_from".into(), reason });
     }
     Ok(NotifySettings { from: from.to_owned(), console_url: settings.text("console_url")?.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn the_origin_of_the_console_is_scheme_and_host() {
+        let origin = |url: &str| {
+            let layer = BTreeMap::from([("console_url".to_owned(), url.to_owned())]);
+            console_origin(&Settings::from_layers([layer]).unwrap())
+        };
+        assert_eq!(origin(""), Ok(vec![]));
+        assert_eq!(origin("https://console.example/app/"), Ok(vec!["https://console.example".to_owned()]));
+        assert_eq!(origin("http://127.0.0.1:7070"), Ok(vec!["http://127.0.0.1:7070".to_owned()]));
+        for bad in ["console.example", "https://", "javascript://x", "https://*.example", "https://user@host"] {
+            assert!(origin(bad).unwrap_err().reason.contains("is not an address"), "{bad}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use sluice_domain::time::{SECOND_US, Timestamp};
 use sluice_ports::{Condition, ErrorKind, Item, Key, PortError, Table, Write};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Partition of the table that holds the keys; the sort key is the SHA-256 of the secret in hexadecimal.
 pub const PARTITION: &str = "key";
@@ -227,8 +227,10 @@ pub(crate) fn random(operation: &'static str, bytes: &mut [u8]) -> Result<(), Po
 
 /// The keys of the table, read through a small cache.
 pub struct Keys {
-    table: Arc<dyn Table>,
+    pub(crate) table: Arc<dyn Table>,
     cache: Mutex<Cache>,
+    /// The public game's, once it was read; see [`crate::game`].
+    pub(crate) game: OnceLock<String>,
 }
 
 type Hash = [u8; 32];
@@ -243,7 +245,7 @@ struct Cache {
 impl Keys {
     /// Keys of this table.
     pub fn new(table: Arc<dyn Table>) -> Self {
-        Self { table, cache: Mutex::default() }
+        Self { table, cache: Mutex::default(), game: OnceLock::new() }
     }
 
     /// The key with this secret; `None` where there is none or it was revoked. Answers are cached for [`CACHE_US`]; while the table does
@@ -438,6 +440,14 @@ pub struct Denial {
     pub reply: Response,
 }
 
+/// What to answer while the table does not say who asks.
+pub(crate) fn unreadable(error: &PortError) -> Response {
+    tracing::warn!(error.kind = ?error.kind, error.message = %error, "keys cannot be read");
+    let after_s = error.retry_after.map_or(1, |d| d.as_secs().max(1));
+    Response::error(503, "unavailable", "keys cannot be read for the moment")
+        .with_header("retry-after", after_s.to_string())
+}
+
 /// The key of a request that may do what needs `needed`.
 pub async fn authorize(
     request: &Request,
@@ -455,13 +465,7 @@ pub async fn authorize(
     let key = match keys.authenticate(secret, now).await {
         Ok(Some(key)) => key,
         Ok(None) => return Err(unknown("unknown_key", "the key is not known, or was revoked")),
-        Err(error) => {
-            tracing::warn!(error.kind = ?error.kind, error.message = %error, "keys cannot be read");
-            let after_s = error.retry_after.map_or(1, |d| d.as_secs().max(1));
-            let reply = Response::error(503, "unavailable", "keys cannot be read for the moment")
-                .with_header("retry-after", after_s.to_string());
-            return Err(Denial { code: "unavailable", key: None, reply });
-        }
+        Err(error) => return Err(Denial { code: "unavailable", key: None, reply: unreadable(&error) }),
     };
     let (code, message) = if via == Via::Query && key.scope != Scope::Write {
         let what = format!("`?key=` takes write keys only; send this {} key in `Authorization: Bearer`", key.scope);

@@ -8,6 +8,7 @@ pub mod access;
 pub mod api;
 pub mod convert;
 pub mod detect;
+pub mod game;
 pub mod groups;
 pub mod http;
 pub mod index;

@@ -10,7 +10,7 @@ use sluice_adapters_aws::{Resource, secrets};
 use sluice_columnar::ParquetEncoder;
 use sluice_domain::time::Timestamp;
 use sluice_entry::Function;
-use sluice_entry::functions::{ApiFunction, ingest_settings};
+use sluice_entry::functions::{ApiFunction, console_origin, ingest_settings};
 use sluice_entry::settings::SettingError;
 use sluice_ports::{Document, DocumentOutcome, ErrorKind, IndexTemplate, PortError, Queue, Search, SqlLimits};
 use sluice_stages::access::{KeySpec, Keys};
@@ -35,6 +35,7 @@ pub fn run() -> ExitCode {
         let table = Arc::new(start.table()?);
         let keys = Arc::new(Keys::new(table.clone()));
         make_first_key(start, &keys).await?;
+        keys.make_game_key(console_origin(&start.settings)?, Timestamp::from_system(SystemTime::now())).await?;
         let queues = queues(start.settings.text("queues")?)?;
         let search: Arc<dyn Search> = match search::open(start).await? {
             Some(search) => search,
