@@ -1,18 +1,22 @@
 //! `api`: what the console and the command line ask for: search, SQL, status, queues, rules, keys.
 //!
-//! Reading takes a `read` key; whatever changes something or shows other people's bytes takes an `admin` key and is recorded as
-//! `sluice.audit` before it is done, so that nothing is done unrecorded. So are the calls of known keys that are refused, up to
-//! [`MAX_REFUSED_PER_HOUR`]; calls without a known key are not, since anybody can make them.
+//! Reading takes a `read` key or a signed-in member; whatever changes something or shows other people's bytes takes an `admin` key or a
+//! member in the role for it, and is recorded as `sluice.audit` before it is done, so that nothing is done unrecorded. So are the calls of
+//! known keys and members that are refused, up to [`MAX_REFUSED_PER_HOUR`]; calls of nobody known are not, since anybody can make them.
 
+pub mod members;
 mod quarantine;
 
-use crate::access::{self, DEFAULT_MAX_AGE_DAYS, Denial, KeySpec, Keys, Scope};
+use crate::access::{self, DEFAULT_MAX_AGE_DAYS, Denial, KeySpec, Keys, Right, Scope};
+use crate::attempts::Attempts;
 use crate::http::{Request, Response};
 use crate::ledger::audit::{self, Asked, AuditPorts, Audited};
 use crate::ledger::{self, Counts, Report, Sink};
 use crate::limits::Allowance;
+use crate::members::Members;
 use crate::quarantine::desk::Desk;
 use crate::rules::{Rules, RulesError, StoredRule};
+use crate::sessions::Sessions;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sluice_domain::event::{Event, Shared};
@@ -26,7 +30,7 @@ use uuid::Uuid;
 
 /// Indices that a search may name begin with this.
 const INDEX_PREFIX: &str = "sluice-";
-/// Refused admin calls that are recorded per key and hour, in each process: a write key is public, and whoever has it could fill the lake.
+/// Refused calls that are recorded per key or member and hour, in each process: a write key is public, and whoever has it could fill the lake.
 pub const MAX_REFUSED_PER_HOUR: u32 = 100;
 /// What a record names as target is cut to this.
 const MAX_TARGET_BYTES: usize = 512;
@@ -51,6 +55,10 @@ pub struct ApiPorts {
     pub queues: Arc<dyn QueueConsole>,
     /// The keys.
     pub keys: Arc<Keys>,
+    /// The members.
+    pub members: Arc<Members>,
+    /// Their sessions.
+    pub sessions: Arc<Sessions>,
     /// The rules.
     pub rules: Arc<Rules>,
     /// The quarantine.
@@ -72,6 +80,7 @@ pub struct ApiSettings {
 pub struct Api {
     ports: ApiPorts,
     settings: ApiSettings,
+    attempts: Attempts,
     refused: Allowance,
 }
 
@@ -80,7 +89,8 @@ type Reply = Result<Response, Response>;
 impl Api {
     /// A stage over these ports.
     pub fn new(ports: ApiPorts, settings: ApiSettings) -> Self {
-        Self { ports, settings, refused: Allowance::default() }
+        let attempts = Attempts::new(ports.table.clone());
+        Self { ports, settings, attempts, refused: Allowance::default() }
     }
 
     /// Answers a request.
@@ -102,6 +112,14 @@ impl Api {
             (["keys"], "GET") => self.list_keys(call).await,
             (["keys"], "POST") => self.create_key(call).await,
             (["keys", id], "DELETE") => self.revoke_key(call, id).await,
+            (["sessions"], "POST") => self.sign_in(call).await,
+            (["sessions", "current"], "GET") => self.who(call).await,
+            (["sessions", "current"], "DELETE") => self.sign_out(call).await,
+            (["members"], "GET") => self.list_members(call).await,
+            (["members"], "POST") => self.invite(call).await,
+            (["members", "me", "password"], "PUT") => self.set_password(call).await,
+            (["members", id], "PATCH") => self.change_member(call, id).await,
+            (["members", id], "DELETE") => self.remove_member(call, id).await,
             (["quarantine"], "GET") => self.list_quarantine(call).await,
             (["quarantine", "count"], "GET") => self.count_quarantine(call).await,
             (["quarantine", "repair"], "POST") => self.repair_quarantine(call).await,
@@ -113,37 +131,41 @@ impl Api {
     }
 
     async fn allow_reading(&self, call: Call<'_>) -> Result<(), Response> {
-        let allowed = access::authorize(call.request, &self.ports.keys, Scope::Read, call.now).await;
+        let (keys, sessions) = (&self.ports.keys, &self.ports.sessions);
+        let allowed = access::authorize(call.request, keys, sessions, Right::Read, call.now).await;
         allowed.map(drop).map_err(|denial| denial.reply)
     }
 
-    /// Lets an admin call pass: looks who asks, reads what is asked and of what (`target` where that cannot be read), and records it.
-    async fn admin<T: Send>(
+    /// Lets a call pass that takes more than reading: looks who asks, reads what is asked and of what (`target` where that cannot be read),
+    /// and records it.
+    async fn allow<T: Send>(
         &self,
         call: Call<'_>,
+        right: Right,
         action: &str,
         target: &str,
         read: impl FnOnce(&Request) -> Result<(T, String), Response> + Send,
     ) -> Result<T, Response> {
-        let key = match access::authorize(call.request, &self.ports.keys, Scope::Admin, call.now).await {
-            Ok(key) => key,
-            Err(Denial { code, key, reply }) => {
-                if let Some(key) = key
-                    && self.refused.take(&key.id, MAX_REFUSED_PER_HOUR, 1, call.now) == 1
+        let (keys, sessions) = (&self.ports.keys, &self.ports.sessions);
+        let who = match access::authorize(call.request, keys, sessions, right, call.now).await {
+            Ok(who) => who.name(),
+            Err(Denial { code, who, reply }) => {
+                if let Some(who) = who.map(|who| who.name())
+                    && self.refused.take(&who, MAX_REFUSED_PER_HOUR, 1, call.now) == 1
                 {
-                    self.record_refusal(call, &key.id, action, target, code).await;
+                    self.record_refusal(call, &who, action, target, code).await;
                 }
                 return Err(reply);
             }
         };
         match read(call.request) {
             Ok((asked, target)) => {
-                let recorded = self.record(call, &key.id, action, &target, "allowed").await;
+                let recorded = self.record(call, &who, action, &target, "allowed").await;
                 recorded.map_err(|e| failed("the call could not be recorded, so it was not done", &e))?;
                 Ok(asked)
             }
             Err(reply) => {
-                self.record_refusal(call, &key.id, action, target, UNREADABLE).await;
+                self.record_refusal(call, &who, action, target, UNREADABLE).await;
                 Err(reply)
             }
         }
@@ -314,7 +336,7 @@ impl Api {
     }
 
     async fn peek(&self, call: Call<'_>, name: &str) -> Reply {
-        self.admin(call, "queues.peek", name, of(name)).await?;
+        self.allow(call, Right::Edit, "queues.peek", name, of(name)).await?;
         let limit = call.request.query("limit").and_then(|l| l.parse().ok()).unwrap_or(10).min(MAX_PEEK);
         let messages =
             self.ports.queues.peek(name, limit).await.map_err(|e| failed("the queue could not be read", &e))?;
@@ -339,20 +361,20 @@ impl Api {
             let ask = if request.body.is_empty() { Ask::default() } else { body(request)? };
             Ok((ask, name.to_owned()))
         };
-        let ask = self.admin(call, "queues.redrive", name, read).await?;
+        let ask = self.allow(call, Right::Edit, "queues.redrive", name, read).await?;
         let moved = self.ports.queues.redrive(name, ask.limit.unwrap_or(u64::MAX)).await;
         Ok(Response::json(200, &json!({"moved": moved.map_err(|e| failed("the messages could not be moved", &e))?})))
     }
 
     async fn list_rules(&self, call: Call<'_>) -> Reply {
-        self.admin(call, "rules.list", "", of("")).await?;
+        self.allow(call, Right::Edit, "rules.list", "", of("")).await?;
         let rules = self.ports.rules.list().await.map_err(|e| refused_rule(&e))?;
         let rows: Vec<Value> = rules.iter().map(rule_row).collect();
         Ok(Response::json(200, &json!({"rules": rows})))
     }
 
     async fn get_rule(&self, call: Call<'_>, id: &str) -> Reply {
-        self.admin(call, "rules.get", id, of(id)).await?;
+        self.allow(call, Right::Edit, "rules.get", id, of(id)).await?;
         match self.ports.rules.get(id).await.map_err(|e| refused_rule(&e))? {
             Some(rule) => Ok(Response::json(200, &rule_row(&rule))),
             None => Err(missing("rule", id)),
@@ -369,13 +391,13 @@ impl Api {
             let text = String::from_utf8(request.body.to_vec());
             Ok((text.map_err(|_| Response::error(400, UNREADABLE, "the body is not UTF-8"))?, target))
         };
-        let text = self.admin(call, "rules.create", "", read).await?;
+        let text = self.allow(call, Right::Edit, "rules.create", "", read).await?;
         let rule = self.ports.rules.create(&text, call.now).await.map_err(|e| refused_rule(&e))?;
         Ok(Response::json(201, &rule_row(&rule)))
     }
 
     async fn delete_rule(&self, call: Call<'_>, id: &str) -> Reply {
-        self.admin(call, "rules.delete", id, of(id)).await?;
+        self.allow(call, Right::Edit, "rules.delete", id, of(id)).await?;
         match self.ports.rules.delete(id).await.map_err(|e| refused_rule(&e))? {
             true => Ok(Response::empty(204)),
             false => Err(missing("rule", id)),
@@ -383,7 +405,7 @@ impl Api {
     }
 
     async fn list_keys(&self, call: Call<'_>) -> Reply {
-        self.admin(call, "keys.list", "", of("")).await?;
+        self.allow(call, Right::Admin, "keys.list", "", of("")).await?;
         let keys = self.ports.keys.list().await.map_err(|e| failed("the keys could not be read", &e))?;
         Ok(Response::json(200, &json!({"keys": keys})))
     }
@@ -394,7 +416,7 @@ impl Api {
             let target = format!("{} for {} `{}`", ask.scope.name(), ask.sources.join(","), ask.name);
             Ok((ask, target))
         };
-        let ask = self.admin(call, "keys.create", "", read).await?;
+        let ask = self.allow(call, Right::Admin, "keys.create", "", read).await?;
         let spec = KeySpec {
             scope: ask.scope,
             sources: ask.sources,
@@ -413,7 +435,7 @@ impl Api {
     }
 
     async fn revoke_key(&self, call: Call<'_>, id: &str) -> Reply {
-        self.admin(call, "keys.revoke", id, of(id)).await?;
+        self.allow(call, Right::Admin, "keys.revoke", id, of(id)).await?;
         match self.ports.keys.revoke(id, call.now).await.map_err(|e| failed("the key could not be revoked", &e))? {
             Some(_) => Ok(Response::empty(204)),
             None => Err(missing("key", id)),
@@ -523,7 +545,7 @@ fn body<T: for<'de> Deserialize<'de>>(request: &Request) -> Result<T, Response> 
         .map_err(|e| Response::error(400, UNREADABLE, format!("the body cannot be read: {e}")))
 }
 
-/// Reads nothing from an admin call: its path says what it is asked of.
+/// Reads nothing from a call: its path says what it is asked of.
 fn of(target: &str) -> impl FnOnce(&Request) -> Result<((), String), Response> {
     let target = target.to_owned();
     move |_| Ok(((), target))
@@ -544,6 +566,11 @@ fn unknown(path: &[&str]) -> Response {
         ["rules" | "keys"] => "GET, POST",
         ["rules", _] => "GET, DELETE",
         ["keys", _] => "DELETE",
+        ["sessions"] => "POST",
+        ["sessions", "current"] => "DELETE, GET",
+        ["members"] => "GET, POST",
+        ["members", "me", "password"] => "PUT",
+        ["members", _] => "DELETE, PATCH",
         _ => return Response::error(404, "not_found", "there is nothing at this path"),
     };
     Response::error(405, "method_not_allowed", format!("this path takes {allowed}")).with_header("allow", allowed)

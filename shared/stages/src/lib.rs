@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod api;
+pub mod attempts;
 pub mod convert;
 pub mod detect;
 pub mod game;
@@ -18,8 +19,11 @@ mod intake;
 pub mod item;
 pub mod ledger;
 mod limits;
+pub mod members;
 pub mod notify;
 mod partitions;
+pub mod passwords;
 pub mod quarantine;
 mod rows;
 pub mod rules;
+pub mod sessions;

@@ -18,8 +18,11 @@ use sluice_stages::api::{Api, ApiPorts, ApiSettings};
 use sluice_stages::ingest::{Ingest, IngestPorts};
 use sluice_stages::ledger::Sink;
 use sluice_stages::ledger::audit::AuditPorts;
+use sluice_stages::members::Members;
+use sluice_stages::passwords::{Cost, Passwords};
 use sluice_stages::quarantine::desk::{Desk, DeskPorts};
 use sluice_stages::rules::Rules;
+use sluice_stages::sessions::Sessions;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -66,6 +69,7 @@ pub fn run() -> ExitCode {
             row_count: Arc::new(ParquetEncoder::new()),
         };
         let desk = Desk::new(ports, registry);
+        let members = Arc::new(Members::new(table.clone(), Passwords::new(Cost::USUAL)?));
         let ports = ApiPorts {
             search,
             sql: Arc::new(athena(start)?),
@@ -73,6 +77,8 @@ pub fn run() -> ExitCode {
             topic,
             queues: Arc::new(SqsConsole::new(&start.connection, QUEUES, queues)),
             keys,
+            sessions: Arc::new(Sessions::new(table.clone(), members.clone())),
+            members,
             rules: Arc::new(Rules::new(table)),
             desk,
             audit,

@@ -30,11 +30,14 @@ use sluice_stages::index::{Index, IndexPorts, IndexSettings};
 use sluice_stages::ingest::{Ingest, IngestPorts};
 use sluice_stages::ledger::CountingOff;
 use sluice_stages::ledger::audit::AuditPorts;
+use sluice_stages::members::Members;
 use sluice_stages::notify::{Notify, NotifyPorts};
+use sluice_stages::passwords::{Cost, Passwords};
 use sluice_stages::quarantine::Quarantine;
 use sluice_stages::quarantine::desk::{Desk, DeskPorts};
 use sluice_stages::quarantine::sweep::{Letters, Sweep};
 use sluice_stages::rules::Rules;
+use sluice_stages::sessions::Sessions;
 use sluice_template::{Pattern, Topology, Trigger};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -60,6 +63,8 @@ pub struct Wiring {
     pub state: State,
     /// The keys.
     pub keys: Arc<Keys>,
+    /// Who signs in to the console.
+    pub members: Arc<Members>,
     /// Functions by verb, without those that are switched off.
     pub functions: HashMap<String, Arc<dyn Function>>,
 }
@@ -94,6 +99,8 @@ impl Wiring {
         let lake = RecordedLake { table: table.clone(), registry: registry.clone(), objects: data.to_owned() };
         let sql: Arc<dyn Sql> = Arc::new(EmbeddedSql::new(Arc::new(lake), EmbeddedSqlConfig::default()));
         let keys = Arc::new(Keys::new(table.clone()));
+        let members = Arc::new(Members::new(table.clone(), Passwords::new(Cost::USUAL)?));
+        let sessions = Arc::new(Sessions::new(table.clone(), members.clone()));
         let rules = Arc::new(Rules::new(table.clone()));
 
         let mut functions: HashMap<String, Arc<dyn Function>> = HashMap::new();
@@ -133,7 +140,19 @@ impl Wiring {
         let row_count = Arc::new(ParquetEncoder::new());
         let audit = AuditPorts { table: table.clone(), objects, search: search.clone(), row_count };
         let queues = state.console();
-        let ports = ApiPorts { search, sql, table, topic, queues, keys: keys.clone(), rules, desk, audit };
+        let ports = ApiPorts {
+            search,
+            sql,
+            table,
+            topic,
+            queues,
+            keys: keys.clone(),
+            members: members.clone(),
+            sessions,
+            rules,
+            desk,
+            audit,
+        };
         let sql_limits = SqlLimits {
             max_rows: settings.size("sql_max_rows")?,
             timeout: Duration::from_millis(settings.number("sql_timeout_ms")?),
@@ -146,7 +165,7 @@ impl Wiring {
             bail!("the template's function `{id}` names a stage `{}` that this program does not have", f.verb);
         }
         functions.retain(|verb, _| !off.contains(verb));
-        Ok(Self { state, keys, functions })
+        Ok(Self { state, keys, members, functions })
     }
 }
 

@@ -248,7 +248,7 @@ impl Ingest {
     }
 
     async fn events(&self, request: &Request, now: Timestamp) -> Response {
-        let key = match access::authorize(request, &self.ports.keys, Scope::Write, now).await {
+        let key = match access::authorize_key(request, &self.ports.keys, Scope::Write, now).await {
             Ok(key) => key,
             Err(denial) => return with_cors(denial.reply, request),
         };

@@ -1,6 +1,8 @@
 //! `api` over ports in memory: who is let pass, and what is recorded of it.
 #![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
+mod members;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -14,8 +16,11 @@ use sluice_stages::api::{Api, ApiPorts, ApiSettings, MAX_REFUSED_PER_HOUR};
 use sluice_stages::http::{Request, Response};
 use sluice_stages::ingest::{ClientIp, Ingest, IngestPorts, IngestSettings};
 use sluice_stages::ledger::audit::AuditPorts;
+use sluice_stages::members::Members;
+use sluice_stages::passwords::{Cost, Passwords};
 use sluice_stages::quarantine::desk::{Desk, DeskPorts};
 use sluice_stages::rules::Rules;
+use sluice_stages::sessions::Sessions;
 use sluice_testkit::fault::{Fault, Faulty};
 use sluice_testkit::memory::{MemoryConsole, MemoryObjects, MemoryQueue, MemorySearch, MemoryTable, MemoryTopic};
 use std::collections::BTreeMap;
@@ -74,6 +79,7 @@ struct World {
     table: Arc<Faulty<MemoryTable>>,
     topic: Arc<Faulty<MemoryTopic>>,
     keys: Arc<Keys>,
+    members: Arc<Members>,
     api: Api,
 }
 
@@ -82,6 +88,8 @@ impl World {
         let table = Arc::new(Faulty::new(MemoryTable::new()));
         let topic = Arc::new(Faulty::new(MemoryTopic::new()));
         let keys = Arc::new(Keys::new(table.clone()));
+        let passwords = Passwords::new(Cost { memory_kib: 8, passes: 1 }).unwrap();
+        let members = Arc::new(Members::new(table.clone(), passwords));
         let ports = ApiPorts {
             search: Arc::new(MemorySearch::default()),
             sql: Arc::new(NoSql),
@@ -89,6 +97,8 @@ impl World {
             topic: topic.clone(),
             queues: Arc::new(MemoryConsole::new([])),
             keys: keys.clone(),
+            members: members.clone(),
+            sessions: Arc::new(Sessions::new(table.clone(), members.clone())),
             rules: Arc::new(Rules::new(table.clone())),
             desk: desk(&table, &topic, &keys),
             audit: AuditPorts {
@@ -100,7 +110,7 @@ impl World {
         };
         let sql_limits = SqlLimits { max_rows: 1, timeout: Duration::from_secs(1), max_memory_bytes: 1 };
         let api = Api::new(ports, ApiSettings { sql_limits, sink_queues: BTreeMap::new() });
-        Self { table, topic, keys, api }
+        Self { table, topic, keys, members, api }
     }
 
     async fn key(&self, spec: KeySpec) -> (String, KeyRecord) {
