@@ -7,6 +7,8 @@
 
 /// Source of the game's events; what other games send is not judged by these timings.
 pub const SOURCE: &str = "square-blitz";
+/// Squares of a whole game.
+pub const SQUARES: i64 = 50;
 /// A reaction below this is none: 100 ms is the limit of a false start (World Athletics Technical Rules, TR16.6).
 pub const LEAST_REACTION_MS: i64 = 100;
 /// What a browser's clocks and timers are allowed to be wrong by.

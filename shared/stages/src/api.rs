@@ -4,8 +4,11 @@
 //! member in the role for it, and is recorded as `sluice.audit` before it is done, so that nothing is done unrecorded. So are the calls of
 //! known keys and members that are refused, up to [`MAX_REFUSED_PER_HOUR`]; calls of nobody known are not, since anybody can make them.
 
+mod game;
 pub mod members;
+mod outbox;
 mod quarantine;
+mod tables;
 
 use crate::access::{self, DEFAULT_MAX_AGE_DAYS, Denial, KeySpec, Keys, Right, Scope};
 use crate::attempts::Attempts;
@@ -22,8 +25,9 @@ use serde_json::{Value, json};
 use sluice_domain::event::{Event, Shared};
 use sluice_domain::json as strict;
 use sluice_domain::message::{self, Entry};
+use sluice_domain::schema::Registry;
 use sluice_domain::time::Timestamp;
-use sluice_ports::{Depth, ErrorKind, Message, PortError, QueueConsole, Search, Sql, SqlLimits, Table, Topic};
+use sluice_ports::{Depth, ErrorKind, Message, Outbox, PortError, QueueConsole, Search, Sql, SqlLimits, Table, Topic};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -65,6 +69,10 @@ pub struct ApiPorts {
     pub desk: Desk,
     /// What an audit of the ledger reads.
     pub audit: AuditPorts,
+    /// The schemas.
+    pub registry: Arc<Registry>,
+    /// Mails in a folder; `None` where mails are sent.
+    pub outbox: Option<Arc<dyn Outbox>>,
 }
 
 /// How `api` is set.
@@ -82,6 +90,7 @@ pub struct Api {
     settings: ApiSettings,
     attempts: Attempts,
     refused: Allowance,
+    rankings: game::Rankings,
 }
 
 type Reply = Result<Response, Response>;
@@ -90,7 +99,7 @@ impl Api {
     /// A stage over these ports.
     pub fn new(ports: ApiPorts, settings: ApiSettings) -> Self {
         let attempts = Attempts::new(ports.table.clone());
-        Self { ports, settings, attempts, refused: Allowance::default() }
+        Self { ports, settings, attempts, refused: Allowance::default(), rankings: game::Rankings::default() }
     }
 
     /// Answers a request.
@@ -112,6 +121,11 @@ impl Api {
             (["keys"], "GET") => self.list_keys(call).await,
             (["keys"], "POST") => self.create_key(call).await,
             (["keys", id], "DELETE") => self.revoke_key(call, id).await,
+            (["tables"], "GET") => self.tables(call).await,
+            (["game", "config"], "GET") => self.game_config(call).await,
+            (["game", "ranking"], "GET") => self.ranking(call).await,
+            (["outbox"], "GET") => self.list_outbox(call).await,
+            (["outbox", id], "GET") => self.show_mail(call, id).await,
             (["sessions"], "POST") => self.sign_in(call).await,
             (["sessions", "current"], "GET") => self.who(call).await,
             (["sessions", "current"], "DELETE") => self.sign_out(call).await,
@@ -559,8 +573,10 @@ fn missing(what: &str, id: &str) -> Response {
 fn unknown(path: &[&str]) -> Response {
     let allowed = match path {
         ["search" | "sql"] | ["queues", _, "redrive"] | ["quarantine", "repair" | "replay"] => "POST",
-        ["status" | "ledger" | "queues" | "quarantine"] | ["queues", _, "messages"] | ["quarantine", "count"] => "GET",
-        ["quarantine", _, _] => "GET",
+        ["status" | "ledger" | "queues" | "quarantine" | "tables" | "outbox"]
+        | ["queues", _, "messages"]
+        | ["quarantine", "count"] => "GET",
+        ["quarantine", _, _] | ["outbox", _] | ["game", "config" | "ranking"] => "GET",
         // `ingest` answers these; what else arrives at their path arrives here.
         ["events"] => "OPTIONS, POST",
         ["rules" | "keys"] => "GET, POST",

@@ -68,7 +68,7 @@ pub fn run() -> ExitCode {
             search: search.clone(),
             row_count: Arc::new(ParquetEncoder::new()),
         };
-        let desk = Desk::new(ports, registry);
+        let desk = Desk::new(ports, registry.clone());
         let members = Arc::new(Members::new(table.clone(), Passwords::new(Cost::USUAL)?));
         let ports = ApiPorts {
             search,
@@ -82,6 +82,8 @@ pub fn run() -> ExitCode {
             rules: Arc::new(Rules::new(table)),
             desk,
             audit,
+            registry,
+            outbox: None,
         };
         Ok(Arc::new(ApiFunction(Api::new(ports, settings))) as Arc<dyn Function>)
     })

@@ -92,7 +92,8 @@ impl Wiring {
         let quarantine = state.queue(QUARANTINE_QUEUE).context("the template misses a queue that the stages use")?;
         let table = state.table();
         let objects: Arc<dyn Objects> = Arc::new(DiskObjects::open(data)?);
-        let mail: Arc<dyn Mail> = Arc::new(OutboxMail::open(data.join("outbox"))?);
+        let outbox = Arc::new(OutboxMail::open(data.join("outbox"))?);
+        let mail: Arc<dyn Mail> = outbox.clone();
         let search_config =
             EmbeddedSearchConfig { writer_memory_bytes: settings.size("search_memory_bytes")?, ..Default::default() };
         let search: Arc<dyn Search> = Arc::new(EmbeddedSearch::open(&data.join("search"), search_config)?);
@@ -136,7 +137,7 @@ impl Wiring {
             queues: replay_queues(topology, &off, &state)?,
         };
         let objects = ports.objects.clone();
-        let desk = Desk::new(ports, registry);
+        let desk = Desk::new(ports, registry.clone());
         let row_count = Arc::new(ParquetEncoder::new());
         let audit = AuditPorts { table: table.clone(), objects, search: search.clone(), row_count };
         let queues = state.console();
@@ -152,6 +153,8 @@ impl Wiring {
             rules,
             desk,
             audit,
+            registry,
+            outbox: Some(outbox),
         };
         let sql_limits = SqlLimits {
             max_rows: settings.size("sql_max_rows")?,

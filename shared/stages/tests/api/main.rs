@@ -1,6 +1,7 @@
 //! `api` over ports in memory: who is let pass, and what is recorded of it.
 #![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
+mod console;
 mod members;
 
 use async_trait::async_trait;
@@ -10,7 +11,9 @@ use sluice_domain::lake::{EncodeError, RowCount};
 use sluice_domain::message::unpack;
 use sluice_domain::schema::Registry;
 use sluice_domain::time::{HOUR_US, Timestamp};
-use sluice_ports::{ErrorKind, PortError, Sql, SqlLimits, SqlResult};
+use sluice_ports::{
+    Document, DocumentOutcome, ErrorKind, IndexTemplate, Outbox, PortError, Search, Sql, SqlLimits, SqlResult,
+};
 use sluice_stages::access::{KeyRecord, KeySpec, Keys};
 use sluice_stages::api::{Api, ApiPorts, ApiSettings, MAX_REFUSED_PER_HOUR};
 use sluice_stages::http::{Request, Response};
@@ -25,6 +28,7 @@ use sluice_testkit::fault::{Fault, Faulty};
 use sluice_testkit::memory::{MemoryConsole, MemoryObjects, MemoryQueue, MemorySearch, MemoryTable, MemoryTopic};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const RULE: &str =
@@ -51,6 +55,12 @@ fn now() -> Timestamp {
     Timestamp::parse_rfc3339("2026-11-21T10:00:00Z").unwrap()
 }
 
+fn registry() -> Arc<Registry> {
+    let files =
+        [("e", r#"{"type":"object","x-type":"event","properties":{"data":{"x-json":true,"x-column-id":101}}}"#)];
+    Arc::new(Registry::load(files).unwrap())
+}
+
 fn desk(table: &Arc<Faulty<MemoryTable>>, topic: &Arc<Faulty<MemoryTopic>>, keys: &Arc<Keys>) -> Desk {
     let settings = IngestSettings {
         zone: chrono_tz::UTC,
@@ -60,9 +70,7 @@ fn desk(table: &Arc<Faulty<MemoryTable>>, topic: &Arc<Faulty<MemoryTopic>>, keys
         max_events_per_request: 10,
         quarantine_per_key_hour: 10,
     };
-    let files =
-        [("e", r#"{"type":"object","x-type":"event","properties":{"data":{"x-json":true,"x-column-id":101}}}"#)];
-    let registry = Arc::new(Registry::load(files).unwrap());
+    let registry = registry();
     let queue = Arc::new(MemoryQueue::new());
     let ports = IngestPorts { topic: topic.clone(), quarantine: queue, keys: keys.clone() };
     let ports = DeskPorts {
@@ -75,7 +83,28 @@ fn desk(table: &Arc<Faulty<MemoryTable>>, topic: &Arc<Faulty<MemoryTopic>>, keys
     Desk::new(ports, registry)
 }
 
+/// Finds nothing, and counts how often it is asked.
+#[derive(Default)]
+struct Empty(AtomicUsize);
+
+#[async_trait]
+impl Search for Empty {
+    async fn define(&self, _: Vec<IndexTemplate>) -> Result<(), PortError> {
+        unreachable!("no test defines")
+    }
+
+    async fn create(&self, _: Vec<Document>) -> Result<Vec<DocumentOutcome>, PortError> {
+        unreachable!("no test creates")
+    }
+
+    async fn search(&self, _: &str, _: &Value) -> Result<Value, PortError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(json!({"hits": {"hits": []}}))
+    }
+}
+
 struct World {
+    search: Arc<Empty>,
     table: Arc<Faulty<MemoryTable>>,
     topic: Arc<Faulty<MemoryTopic>>,
     keys: Arc<Keys>,
@@ -85,13 +114,18 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with_outbox(None)
+    }
+
+    fn with_outbox(outbox: Option<console::Mails>) -> Self {
+        let search = Arc::new(Empty::default());
         let table = Arc::new(Faulty::new(MemoryTable::new()));
         let topic = Arc::new(Faulty::new(MemoryTopic::new()));
         let keys = Arc::new(Keys::new(table.clone()));
         let passwords = Passwords::new(Cost { memory_kib: 8, passes: 1 }).unwrap();
         let members = Arc::new(Members::new(table.clone(), passwords));
         let ports = ApiPorts {
-            search: Arc::new(MemorySearch::default()),
+            search: search.clone(),
             sql: Arc::new(NoSql),
             table: table.clone(),
             topic: topic.clone(),
@@ -107,10 +141,12 @@ impl World {
                 search: Arc::new(MemorySearch::default()),
                 row_count: Arc::new(Unread),
             },
+            registry: registry(),
+            outbox: outbox.map(|outbox| Arc::new(outbox) as Arc<dyn Outbox>),
         };
         let sql_limits = SqlLimits { max_rows: 1, timeout: Duration::from_secs(1), max_memory_bytes: 1 };
         let api = Api::new(ports, ApiSettings { sql_limits, sink_queues: BTreeMap::new() });
-        Self { table, topic, keys, members, api }
+        Self { search, table, topic, keys, members, api }
     }
 
     async fn key(&self, spec: KeySpec) -> (String, KeyRecord) {

@@ -1,0 +1,116 @@
+//! What the console asks for beside signing in: the public game, the tables, the outbox.
+
+use super::*;
+use sluice_domain::time::SECOND_US;
+use sluice_ports::SentMail;
+
+/// An outbox with one mail.
+pub(super) struct Mails;
+
+fn mail() -> SentMail {
+    SentMail {
+        id: "20261121-1".into(),
+        to: "kim@example.org".into(),
+        subject: "It rose".into(),
+        at: "2026-11-21T10:00:00.000Z".into(),
+    }
+}
+
+#[async_trait]
+impl Outbox for Mails {
+    async fn list(&self, _: usize) -> Result<Vec<SentMail>, PortError> {
+        Ok(vec![mail()])
+    }
+
+    async fn get(&self, id: &str) -> Result<Option<(SentMail, String, String)>, PortError> {
+        Ok((id == mail().id).then(|| (mail(), "text".into(), "<p>html".into())))
+    }
+}
+
+async fn ask(world: &World, secret: &str, call: &str) -> (u16, Value) {
+    let reply = world.call_at(secret, call, "", now()).await;
+    (reply.status, serde_json::from_slice(&reply.body).unwrap_or(Value::Null))
+}
+
+#[tokio::test]
+async fn anybody_gets_the_game_s_key_and_nothing_where_it_is_closed() {
+    let world = World::new();
+    assert_eq!(ask(&world, "", "GET /v1/game/config").await.0, 404);
+    world.keys.make_game_key(Vec::new(), now()).await.unwrap();
+    let (status, config) = ask(&world, "", "GET /v1/game/config").await;
+    let secret = config["key"].as_str().unwrap();
+    assert_eq!((status, &config["source"]), (200, &json!("square-blitz")));
+    let key = world.keys.authenticate(secret, now()).await.unwrap().unwrap();
+    assert_eq!(world.call(secret, "GET /v1/status", "").await, 403, "it writes, and only that");
+    world.keys.revoke(&key.id, now()).await.unwrap();
+    let (status, closed) = ask(&world, "", "GET /v1/game/config").await;
+    assert_eq!((status, &closed["error"]["code"]), (404, &json!("no_game")));
+}
+
+async fn ranking(world: &World, day: Option<&str>, now: Timestamp) -> (u16, Value) {
+    let query = day.map(|day| ("day".to_owned(), day.to_owned())).into_iter().collect();
+    let request = Request { method: "GET".into(), path: "/v1/game/ranking".into(), query, ..Request::default() };
+    let reply = world.api.handle(&request, now).await;
+    (reply.status, serde_json::from_slice(&reply.body).unwrap())
+}
+
+#[tokio::test]
+async fn a_ranking_is_of_a_day_and_named_where_it_is_none() {
+    let world = World::new();
+    for (asked, day) in [(None, "2026-11-21"), (Some("2026-11-20"), "2026-11-20")] {
+        assert_eq!(ranking(&world, asked, now()).await, (200, json!({"day": day, "entries": []})));
+    }
+    for bad in ["yesterday", "2026-13-01", ""] {
+        let (status, refused) = ranking(&world, Some(bad), now()).await;
+        assert_eq!((status, &refused["error"]["code"]), (400, &json!("day")), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn however_many_ask_for_a_ranking_the_search_is_asked_every_few_seconds() {
+    let world = World::new();
+    let all = (0..50).map(|_| ranking(&world, None, now()));
+    assert!(futures::future::join_all(all).await.iter().all(|(status, _)| *status == 200));
+    assert_eq!(world.search.0.load(Ordering::Relaxed), 1);
+    ranking(&world, None, now().plus_micros(5 * SECOND_US - 1)).await;
+    assert_eq!(world.search.0.load(Ordering::Relaxed), 1);
+    ranking(&world, None, now().plus_micros(5 * SECOND_US)).await;
+    ranking(&world, Some("2026-11-20"), now()).await;
+    assert_eq!(world.search.0.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn who_may_read_sees_the_tables() {
+    let world = World::new();
+    let (read, _) = world.key(KeySpec::read()).await;
+    assert_eq!(ask(&world, "", "GET /v1/tables").await.0, 401);
+    let (status, tables) = ask(&world, &read, "GET /v1/tables").await;
+    assert_eq!((status, &tables["tables"][0]["name"]), (200, &json!("event")));
+    assert_eq!(tables["tables"][0]["columns"][17], json!({"name": "data", "type": "varchar"}));
+}
+
+#[tokio::test]
+async fn the_outbox_is_an_admin_s_and_there_only_where_mails_are_kept() {
+    let world = World::with_outbox(Some(Mails));
+    let (read, _) = world.key(KeySpec::read()).await;
+    let (admin, who) = world.key(KeySpec::admin()).await;
+    assert_eq!(ask(&world, &read, "GET /v1/outbox").await.0, 403);
+    world.recorded();
+    let row =
+        json!({"id": "20261121-1", "to": "kim@example.org", "subject": "It rose", "at": "2026-11-21T10:00:00.000Z"});
+    assert_eq!(ask(&world, &admin, "GET /v1/outbox").await, (200, json!({"mails": [row]})));
+    let (status, shown) = ask(&world, &admin, "GET /v1/outbox/20261121-1").await;
+    assert_eq!((status, &shown["text"], &shown["html"]), (200, &json!("text"), &json!("<p>html")));
+    assert_eq!(ask(&world, &admin, "GET /v1/outbox/other").await.0, 404);
+    assert_eq!(
+        world.recorded(),
+        [
+            record(&who, "outbox.list", "", "allowed"),
+            record(&who, "outbox.show", "20261121-1", "allowed"),
+            record(&who, "outbox.show", "other", "allowed")
+        ]
+    );
+    let (status, none) = ask(&World::new(), "", "GET /v1/outbox").await;
+    assert_eq!((status, &none["error"]["code"]), (404, &json!("no_outbox")));
+    assert_eq!(world.call_at(&admin, "POST /v1/outbox", "", now().plus_micros(SECOND_US)).await.status, 405);
+}
