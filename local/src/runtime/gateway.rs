@@ -13,11 +13,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use ipnet::IpNet;
 use serde_json::json;
 use sluice_entry::Function;
 use sluice_entry::gateway::{self, HttpEvent, HttpReply, RequestContext, RequestLine};
 use sluice_stages::access::{self, Keys};
+use sluice_stages::networks::Networks;
 use sluice_template::Topology;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -59,7 +59,7 @@ pub struct Gateway {
     /// Connections at once.
     pub connections: usize,
     /// Peers whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: Networks,
 }
 
 impl Gateway {
@@ -125,7 +125,7 @@ impl Gateway {
 
     /// The client's address: the peer's, or what a trusted peer says it forwards for (the last address that is not trusted itself).
     fn client_ip(&self, peer: IpAddr, forwarded: Option<&str>) -> IpAddr {
-        let trusted = |ip: &IpAddr| self.trusted_proxies.iter().any(|net| net.contains(&ip.to_canonical()));
+        let trusted = |ip: &IpAddr| self.trusted_proxies.contains(*ip);
         if !trusted(&peer) {
             return peer.to_canonical();
         }
@@ -300,7 +300,7 @@ mod tests {
             memory: Gateway::memory_bound(1_000_000),
             keys: Arc::new(Keys::new(Arc::new(MemoryTable::new()))),
             connections: 100,
-            trusted_proxies: trusted.iter().map(|n| n.parse().unwrap()).collect(),
+            trusted_proxies: Networks::parse(trusted.iter().copied()).unwrap(),
         }
     }
 

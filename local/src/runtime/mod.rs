@@ -11,7 +11,6 @@ mod triggers;
 use crate::runtime::folder::DataFolder;
 use crate::runtime::gateway::Gateway;
 use anyhow::{Context as _, bail};
-use ipnet::IpNet;
 use serde_json::json;
 use sluice_domain::time::Timestamp;
 use sluice_entry::functions::console_origin;
@@ -97,7 +96,7 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
         memory: Gateway::memory_bound(settings.size("max_request_memory_bytes")?),
         keys: wiring.keys.clone(),
         connections: Gateway::connections_for(open_files()),
-        trusted_proxies: networks(&settings)?,
+        trusted_proxies: settings.networks("trusted_proxies")?,
     };
     let mut signals = {
         let _within = http.enter();
@@ -189,18 +188,6 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
-}
-
-fn networks(settings: &Settings) -> anyhow::Result<Vec<IpNet>> {
-    settings
-        .list("trusted_proxies")?
-        .iter()
-        .map(|text| {
-            text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
-                anyhow::anyhow!("setting `trusted_proxies`: `{text}` is neither an address nor a CIDR range")
-            })
-        })
-        .collect()
 }
 
 /// The key that the command line finds in the data folder: admin, any source, no age limit.

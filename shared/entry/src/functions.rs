@@ -5,16 +5,17 @@ use crate::{Function, InvokeError, gateway, sqs};
 use async_trait::async_trait;
 use serde::Deserialize;
 use sluice_domain::time::Timestamp;
-use sluice_stages::api::Api;
+use sluice_stages::api::{self, Api};
 use sluice_stages::convert::Convert;
 use sluice_stages::detect::Detect;
 use sluice_stages::http::{Request, Response};
 use sluice_stages::index::Index;
-use sluice_stages::ingest::{ClientIp, Ingest, IngestSettings};
+use sluice_stages::ingest::{self, ClientIp, Ingest, IngestSettings};
 use sluice_stages::item::{Item, Outcome};
 use sluice_stages::notify::{Notify, NotifySettings};
 use sluice_stages::quarantine::Quarantine;
 use sluice_stages::quarantine::sweep::Sweep;
+use sluice_stages::requests::Requests;
 use std::sync::Arc;
 
 /// A stage that answers HTTP requests.
@@ -22,6 +23,8 @@ use std::sync::Arc;
 pub trait HttpStage: Send + Sync {
     /// The function's verb.
     const VERB: &'static str;
+    /// The template of the route that a path is of.
+    fn route(path: &str) -> &'static str;
     /// Answers a request.
     async fn answer(&self, request: &Request, now: Timestamp) -> Response;
 }
@@ -38,24 +41,39 @@ pub trait QueueStage: Send + Sync {
 #[async_trait]
 impl<S: HttpStage> HttpStage for Arc<S> {
     const VERB: &'static str = S::VERB;
+    fn route(path: &str) -> &'static str {
+        S::route(path)
+    }
     async fn answer(&self, request: &Request, now: Timestamp) -> Response {
         S::answer(self, request, now).await
     }
 }
 
-/// The function of a stage that answers HTTP requests.
-pub struct HttpFunction<S>(pub S);
+/// The function of a stage that answers HTTP requests, and counts them.
+pub struct HttpFunction<S> {
+    /// Answers.
+    pub stage: S,
+    /// Counts.
+    pub requests: Arc<Requests>,
+}
 
 #[async_trait]
 impl<S: HttpStage> Function for HttpFunction<S> {
     async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
-        answer(&self.0, event, now).await
+        answer(&self.stage, &self.requests, event, now).await
     }
 }
 
-async fn answer<S: HttpStage>(stage: &S, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
+async fn answer<S: HttpStage>(
+    stage: &S,
+    requests: &Requests,
+    event: &[u8],
+    now: Timestamp,
+) -> Result<Vec<u8>, InvokeError> {
     let request = gateway::read(S::VERB, event)?;
-    gateway::write(S::VERB, stage.answer(&request, now).await)
+    let response = stage.answer(&request, now).await;
+    requests.count(&request.method, S::route(&request.path), response.status, now).await;
+    gateway::write(S::VERB, response)
 }
 
 /// The function of a stage that takes queued messages.
@@ -95,15 +113,20 @@ impl Function for DetectFunction {
 }
 
 /// `api`: requests, and the clock's tick each hour, which audits the ledger.
-pub struct ApiFunction(pub Api);
+pub struct ApiFunction {
+    /// Answers and audits.
+    pub stage: Api,
+    /// Counts.
+    pub requests: Arc<Requests>,
+}
 
 #[async_trait]
 impl Function for ApiFunction {
     async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
         if !is_tick(event) {
-            return answer(&self.0, event, now).await;
+            return answer(&self.stage, &self.requests, event, now).await;
         }
-        let audited = self.0.audit(false, now).await;
+        let audited = self.stage.audit(false, now).await;
         let audited = audited.map_err(|source| InvokeError::Stage { function: "api", source })?;
         Ok(format!("{{\"problems\":{}}}", audited.problems).into_bytes())
     }
@@ -134,11 +157,16 @@ fn is_tick(event: &[u8]) -> bool {
 }
 
 macro_rules! stages {
-    ($($kind:ident $method:ident $stage:ident $verb:literal = $run:ident;)*) => { $(stages!(@ $kind $method $stage $verb $run);)* };
-    (@ http $method:ident $stage:ident $verb:literal $run:ident) => {
+    ($($kind:ident $method:ident $stage:ident $verb:literal = $run:ident $($route:path)?;)*) => {
+        $(stages!(@ $kind $method $stage $verb $run $($route)?);)*
+    };
+    (@ http $method:ident $stage:ident $verb:literal $run:ident $route:path) => {
         #[async_trait]
         impl HttpStage for $stage {
             const VERB: &'static str = $verb;
+            fn route(path: &str) -> &'static str {
+                $route(path)
+            }
             async fn $method(&self, request: &Request, now: Timestamp) -> Response {
                 self.$run(request, now).await
             }
@@ -156,8 +184,8 @@ macro_rules! stages {
 }
 
 stages! {
-    http answer Ingest "ingest" = handle;
-    http answer Api "api" = handle;
+    http answer Ingest "ingest" = handle ingest::route;
+    http answer Api "api" = handle api::route;
     queue take Convert "convert" = run;
     queue take Index "index" = run;
     queue take Detect "detect" = run;

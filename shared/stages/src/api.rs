@@ -6,6 +6,7 @@
 
 mod game;
 pub mod members;
+pub mod metrics;
 mod outbox;
 mod quarantine;
 mod tables;
@@ -17,7 +18,9 @@ use crate::ledger::audit::{self, Asked, AuditPorts, Audited};
 use crate::ledger::{self, Counts, Report, Sink};
 use crate::limits::Allowance;
 use crate::members::Members;
+use crate::networks::Networks;
 use crate::quarantine::desk::Desk;
+use crate::requests::{OTHER, Requests};
 use crate::rules::{Rules, RulesError, StoredRule};
 use crate::sessions::Sessions;
 use serde::Deserialize;
@@ -71,6 +74,8 @@ pub struct ApiPorts {
     pub audit: AuditPorts,
     /// The schemas.
     pub registry: Arc<Registry>,
+    /// How many requests were answered.
+    pub requests: Arc<Requests>,
     /// Mails in a folder; `None` where mails are sent.
     pub outbox: Option<Arc<dyn Outbox>>,
 }
@@ -82,6 +87,8 @@ pub struct ApiSettings {
     pub sql_limits: SqlLimits,
     /// The queues before each sink; a sink that is not here is switched off.
     pub sink_queues: BTreeMap<Sink, Vec<String>>,
+    /// Who gets the metrics without a key.
+    pub metrics_allowed: Networks,
 }
 
 /// The stage.
@@ -104,9 +111,10 @@ impl Api {
 
     /// Answers a request.
     pub async fn handle(&self, request: &Request, now: Timestamp) -> Response {
-        let path: Vec<&str> = request.path.trim_start_matches("/v1/").trim_end_matches('/').split('/').collect();
+        let path = segments(&request.path);
         let call = Call { request, now };
         let reply = match (path.as_slice(), request.method.as_str()) {
+            (["", "metrics"], "GET") => self.metrics(call).await,
             (["search"], "POST") => self.search(call).await,
             (["sql"], "POST") => self.sql(call).await,
             (["status"], "GET") => self.status(call).await,
@@ -569,9 +577,49 @@ fn missing(what: &str, id: &str) -> Response {
     Response::error(404, "not_found", format!("there is no {what} `{}`", id.chars().take(64).collect::<String>()))
 }
 
+/// A path without what all paths of the API begin with; `/metrics` begins with an empty segment.
+fn segments(path: &str) -> Vec<&str> {
+    path.strip_prefix("/v1/").unwrap_or(path).trim_end_matches('/').split('/').collect()
+}
+
+/// The template of the route that a path is of, as requests are counted; [`OTHER`] where there is none.
+pub fn route(path: &str) -> &'static str {
+    match segments(path).as_slice() {
+        ["", "metrics"] => "/metrics",
+        ["search"] => "/v1/search",
+        ["sql"] => "/v1/sql",
+        ["status"] => "/v1/status",
+        ["ledger"] => "/v1/ledger",
+        ["tables"] => "/v1/tables",
+        ["queues"] => "/v1/queues",
+        ["queues", _, "messages"] => "/v1/queues/{name}/messages",
+        ["queues", _, "redrive"] => "/v1/queues/{name}/redrive",
+        ["rules"] => "/v1/rules",
+        ["rules", _] => "/v1/rules/{id}",
+        ["keys"] => "/v1/keys",
+        ["keys", _] => "/v1/keys/{id}",
+        ["members"] => "/v1/members",
+        ["members", "me", "password"] => "/v1/members/me/password",
+        ["members", _] => "/v1/members/{id}",
+        ["sessions"] => "/v1/sessions",
+        ["sessions", "current"] => "/v1/sessions/current",
+        ["game", "config"] => "/v1/game/config",
+        ["game", "ranking"] => "/v1/game/ranking",
+        ["outbox"] => "/v1/outbox",
+        ["outbox", _] => "/v1/outbox/{id}",
+        ["quarantine"] => "/v1/quarantine",
+        ["quarantine", "count"] => "/v1/quarantine/count",
+        ["quarantine", "repair"] => "/v1/quarantine/repair",
+        ["quarantine", "replay"] => "/v1/quarantine/replay",
+        ["quarantine", _, _] => "/v1/quarantine/{day}/{id}",
+        _ => OTHER,
+    }
+}
+
 /// The methods of a path that is known, or not found.
 fn unknown(path: &[&str]) -> Response {
     let allowed = match path {
+        ["", "metrics"] => "GET",
         ["search" | "sql"] | ["queues", _, "redrive"] | ["quarantine", "repair" | "replay"] => "POST",
         ["status" | "ledger" | "queues" | "quarantine" | "tables" | "outbox"]
         | ["queues", _, "messages"]

@@ -21,6 +21,7 @@ use sluice_stages::ledger::audit::AuditPorts;
 use sluice_stages::members::Members;
 use sluice_stages::passwords::{Cost, Passwords};
 use sluice_stages::quarantine::desk::{Desk, DeskPorts};
+use sluice_stages::requests::Requests;
 use sluice_stages::rules::Rules;
 use sluice_stages::sessions::Sessions;
 use std::collections::BTreeMap;
@@ -51,7 +52,11 @@ pub fn run() -> ExitCode {
                 .min(crate::timeout("api") - ANSWER),
             max_memory_bytes: usize::MAX,
         };
-        let settings = ApiSettings { sql_limits, sink_queues: sink_queues(&queues) };
+        let settings = ApiSettings {
+            sql_limits,
+            sink_queues: sink_queues(&queues),
+            metrics_allowed: start.settings.networks("metrics_allowed")?,
+        };
         let topic = start.topic()?;
         let registry = start.registry().await?;
         let ports = IngestPorts { topic: topic.clone(), quarantine: start.quarantine()?, keys: keys.clone() };
@@ -70,6 +75,7 @@ pub fn run() -> ExitCode {
         };
         let desk = Desk::new(ports, registry.clone());
         let members = Arc::new(Members::new(table.clone(), Passwords::new(Cost::USUAL)?));
+        let requests = Arc::new(Requests::new(table.clone())?);
         let ports = ApiPorts {
             search,
             sql: Arc::new(athena(start)?),
@@ -83,9 +89,10 @@ pub fn run() -> ExitCode {
             desk,
             audit,
             registry,
+            requests: requests.clone(),
             outbox: None,
         };
-        Ok(Arc::new(ApiFunction(Api::new(ports, settings))) as Arc<dyn Function>)
+        Ok(Arc::new(ApiFunction { stage: Api::new(ports, settings), requests }) as Arc<dyn Function>)
     })
 }
 

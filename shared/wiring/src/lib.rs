@@ -36,6 +36,7 @@ use sluice_stages::passwords::{Cost, Passwords};
 use sluice_stages::quarantine::Quarantine;
 use sluice_stages::quarantine::desk::{Desk, DeskPorts};
 use sluice_stages::quarantine::sweep::{Letters, Sweep};
+use sluice_stages::requests::Requests;
 use sluice_stages::rules::Rules;
 use sluice_stages::sessions::Sessions;
 use sluice_template::{Pattern, Topology, Trigger};
@@ -103,11 +104,12 @@ impl Wiring {
         let members = Arc::new(Members::new(table.clone(), Passwords::new(Cost::USUAL)?));
         let sessions = Arc::new(Sessions::new(table.clone(), members.clone()));
         let rules = Arc::new(Rules::new(table.clone()));
+        let requests = Arc::new(Requests::new(table.clone())?);
 
         let mut functions: HashMap<String, Arc<dyn Function>> = HashMap::new();
         let ports = IngestPorts { topic: topic.clone(), quarantine: quarantine.clone(), keys: keys.clone() };
         let ingest = Arc::new(Ingest::new(ports, registry.clone(), ingest_settings(settings)?));
-        functions.insert("ingest".into(), Arc::new(HttpFunction(ingest.clone())));
+        functions.insert("ingest".into(), Arc::new(HttpFunction { stage: ingest.clone(), requests: requests.clone() }));
         let ports = ConvertPorts { objects: objects.clone(), table: table.clone(), quarantine: quarantine.clone() };
         let convert =
             Convert::new(ports, registry.clone(), Arc::new(ParquetEncoder::new()), ConvertSettings::default());
@@ -154,6 +156,7 @@ impl Wiring {
             desk,
             audit,
             registry,
+            requests: requests.clone(),
             outbox: Some(outbox),
         };
         let sql_limits = SqlLimits {
@@ -161,8 +164,9 @@ impl Wiring {
             timeout: Duration::from_millis(settings.number("sql_timeout_ms")?),
             max_memory_bytes: settings.size("sql_memory_bytes")?,
         };
-        let api = Api::new(ports, ApiSettings { sql_limits, sink_queues: sinks.queues });
-        functions.insert("api".into(), Arc::new(ApiFunction(api)));
+        let metrics_allowed = settings.networks("metrics_allowed")?;
+        let api = Api::new(ports, ApiSettings { sql_limits, sink_queues: sinks.queues, metrics_allowed });
+        functions.insert("api".into(), Arc::new(ApiFunction { stage: api, requests }));
 
         if let Some((id, f)) = topology.functions.iter().find(|(_, f)| !functions.contains_key(&f.verb)) {
             bail!("the template's function `{id}` names a stage `{}` that this program does not have", f.verb);

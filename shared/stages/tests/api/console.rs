@@ -114,3 +114,108 @@ async fn the_outbox_is_an_admin_s_and_there_only_where_mails_are_kept() {
     assert_eq!((status, &none["error"]["code"]), (404, &json!("no_outbox")));
     assert_eq!(world.call_at(&admin, "POST /v1/outbox", "", now().plus_micros(SECOND_US)).await.status, 405);
 }
+
+/// `GET /metrics` from this address, as the gateway saw it.
+async fn metrics(world: &World, client_ip: &str, headers: &[(&str, &str)]) -> Response {
+    let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let (method, path, client_ip) = ("GET".into(), "/metrics".into(), client_ip.to_owned());
+    world.api.handle(&Request { method, path, headers, client_ip, ..Request::default() }, now()).await
+}
+
+#[tokio::test]
+async fn metrics_are_for_allowed_addresses_and_for_who_may_read() {
+    let world = World::new();
+    let (read, _) = world.key(KeySpec::read()).await;
+    let (write, _) = world.key(KeySpec::write(["shop"])).await;
+    for (address, status) in [
+        ("10.1.2.3", 200),
+        ("::ffff:10.1.2.3", 200),
+        ("192.0.2.1", 200),
+        ("192.0.2.2", 401),
+        ("::1", 401),
+        ("", 401),
+        ("10.1.2.3, 192.0.2.2", 401),
+    ] {
+        assert_eq!(metrics(&world, address, &[]).await.status, status, "{address}");
+    }
+    // An address that the client names is none.
+    for header in ["x-forwarded-for", "x-real-ip", "forwarded"] {
+        assert_eq!(metrics(&world, "203.0.113.7", &[(header, "10.1.2.3")]).await.status, 401, "{header}");
+    }
+    for (secret, status) in [(read, 200), (write, 403)] {
+        let bearer = format!("Bearer {secret}");
+        assert_eq!(metrics(&world, "203.0.113.7", &[("authorization", &bearer)]).await.status, status);
+    }
+    assert_eq!(world.call("", "POST /metrics", "").await, 405);
+    assert_eq!(world.call("", "GET /v1/metrics", "").await, 404);
+}
+
+#[tokio::test]
+async fn metrics_count_requests_up_to_now_in_the_format_that_is_asked_for() {
+    let world = World::new();
+    world.requests.count("POST", "/v1/events", 202, now()).await;
+    let plain = metrics(&world, "10.0.0.1", &[]).await;
+    assert_eq!(plain.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = String::from_utf8(plain.body.to_vec()).unwrap();
+    assert!(text.contains("\nhttp_requests_total{method=\"POST\",route=\"/v1/events\",status=\"202\"} 1\n"), "{text}");
+    let open = metrics(&world, "10.0.0.1", &[("accept", "application/openmetrics-text; version=1.0.0")]).await;
+    assert!(open.headers["content-type"].starts_with("application/openmetrics-text"));
+    assert!(open.body.ends_with(b"# EOF\n"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_left_out_of_the_metrics_and_named() {
+    let world = World::new();
+    world.table.always("table.query", Fault::Before(ErrorKind::Unavailable));
+    let reply = metrics(&world, "10.0.0.1", &[]).await;
+    let text = String::from_utf8(reply.body.to_vec()).unwrap();
+    assert_eq!(reply.status, 200);
+    for line in ["sluice_metrics_left_out{part=\"requests\"} 1", "sluice_metrics_left_out{part=\"ledger\"} 1"] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+}
+
+#[test]
+fn every_path_that_is_answered_is_counted_under_its_template() {
+    for (path, template) in [
+        ("/v1/rules/five", "/v1/rules/{id}"),
+        ("/v1/rules/five/", "/v1/rules/{id}"),
+        ("/v1/quarantine/2026-11-21/abc", "/v1/quarantine/{day}/{id}"),
+        ("/v1/members/me/password", "/v1/members/me/password"),
+        ("/v1/queues/A/redrive", "/v1/queues/{name}/redrive"),
+        ("/metrics", "/metrics"),
+        ("/v1/metrics", "other"),
+        ("/v1/rules/a/b", "other"),
+        ("/v1/", "other"),
+        ("", "other"),
+    ] {
+        assert_eq!(sluice_stages::api::route(path), template, "{path}");
+    }
+    for path in ["/v1/events", "/health", "/api/status", "/api/log-game-data", "/api/log-game-start"] {
+        assert_eq!(sluice_stages::ingest::route(path), path);
+    }
+    assert_eq!(sluice_stages::ingest::route("/api/other"), "other");
+}
+
+#[tokio::test]
+async fn no_path_is_answered_without_a_template() {
+    let world = World::new();
+    let words = ["metrics", "search", "sql", "status", "ledger", "tables", "queues", "rules", "keys", "members", "me"];
+    let more =
+        ["sessions", "current", "game", "config", "ranking", "outbox", "quarantine", "count", "repair", "replay"];
+    let rest = ["password", "messages", "redrive", "x"];
+    let words: Vec<&str> = words.into_iter().chain(more).chain(rest).collect();
+    let mut paths: Vec<String> = words.iter().map(|a| format!("/v1/{a}")).collect();
+    paths.extend(words.iter().flat_map(|a| words.iter().map(move |b| format!("/v1/{a}/{b}"))));
+    paths.extend(words.iter().flat_map(|b| ["queues", "members", "quarantine"].map(|a| format!("/v1/{a}/me/{b}"))));
+    for path in paths {
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            let status = world.call("", &format!("{method} {path}"), "").await;
+            let template = sluice_stages::api::route(&path);
+            assert!(
+                status == 404 || template != "other",
+                "{method} {path} answers {status} and is counted as {template}"
+            );
+        }
+    }
+}

@@ -20,8 +20,10 @@ use sluice_stages::http::{Request, Response};
 use sluice_stages::ingest::{ClientIp, Ingest, IngestPorts, IngestSettings};
 use sluice_stages::ledger::audit::AuditPorts;
 use sluice_stages::members::Members;
+use sluice_stages::networks::Networks;
 use sluice_stages::passwords::{Cost, Passwords};
 use sluice_stages::quarantine::desk::{Desk, DeskPorts};
+use sluice_stages::requests::Requests;
 use sluice_stages::rules::Rules;
 use sluice_stages::sessions::Sessions;
 use sluice_testkit::fault::{Fault, Faulty};
@@ -109,6 +111,7 @@ struct World {
     topic: Arc<Faulty<MemoryTopic>>,
     keys: Arc<Keys>,
     members: Arc<Members>,
+    requests: Arc<Requests>,
     api: Api,
 }
 
@@ -124,6 +127,7 @@ impl World {
         let keys = Arc::new(Keys::new(table.clone()));
         let passwords = Passwords::new(Cost { memory_kib: 8, passes: 1 }).unwrap();
         let members = Arc::new(Members::new(table.clone(), passwords));
+        let requests = Arc::new(Requests::new(table.clone()).unwrap());
         let ports = ApiPorts {
             search: search.clone(),
             sql: Arc::new(NoSql),
@@ -142,11 +146,19 @@ impl World {
                 row_count: Arc::new(Unread),
             },
             registry: registry(),
+            requests: requests.clone(),
             outbox: outbox.map(|outbox| Arc::new(outbox) as Arc<dyn Outbox>),
         };
         let sql_limits = SqlLimits { max_rows: 1, timeout: Duration::from_secs(1), max_memory_bytes: 1 };
-        let api = Api::new(ports, ApiSettings { sql_limits, sink_queues: BTreeMap::new() });
-        Self { search, table, topic, keys, members, api }
+        let api = Api::new(
+            ports,
+            ApiSettings {
+                sql_limits,
+                sink_queues: BTreeMap::new(),
+                metrics_allowed: Networks::parse(["10.0.0.0/8", "192.0.2.1"]).unwrap(),
+            },
+        );
+        Self { search, table, topic, keys, members, requests, api }
     }
 
     async fn key(&self, spec: KeySpec) -> (String, KeyRecord) {
