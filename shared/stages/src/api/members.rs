@@ -23,9 +23,6 @@ use crate::sessions;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// What an attempt by a link is counted as, beside its address.
-const LINKS: &str = "link";
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SignIn {
@@ -70,14 +67,14 @@ impl Api {
             return Err(Response::error(415, "unsupported_type", "`content-type` must be application/json"));
         }
         let ask: SignIn = body(request)?;
-        let counted_as = if ask.link.is_some() { LINKS } else { &ask.email };
-        let attempt = self.attempt(call, counted_as).await?;
+        // A link is an account of its own: whoever guesses others' must not keep this one shut.
+        let attempt = self.attempt(call, ask.link.as_ref().unwrap_or(&ask.email)).await?;
         let members = &self.ports.members;
         let account = match &ask.link {
-            None => members.sign_in(&ask.email, &ask.password).await.map_err(refused)?,
+            None => self.settle(call, &attempt, members.sign_in(&ask.email, &ask.password).await).await?,
             Some(link) => {
                 let who = Newcomer { email: &ask.email, name: &ask.name, password: &ask.password };
-                let joined = members.join(link, who, call.now).await.map_err(refused)?;
+                let joined = self.settle(call, &attempt, members.join(link, who, call.now).await).await?;
                 let who = format!("member:{}", joined.id);
                 if let Err(error) = self.record(call, &who, "members.join", joined.role.name(), "allowed").await {
                     tracing::error!(error.kind = ?error.kind, error.message = %error, "a new member could not be recorded");
@@ -86,7 +83,6 @@ impl Api {
                 account.ok_or_else(|| refused(MembersError::NotFound))?
             }
         };
-        self.attempts.succeeded(&attempt, call.now).await;
         // What the browser was signed in as before has ended.
         self.end(request).await?;
         self.begin(call, &account).await.map(|cookie| show(&account.member).with_header("set-cookie", cookie))
@@ -149,8 +145,8 @@ impl Api {
         let ask: NewPassword = body(call.request)?;
         // Whoever found a browser that is signed in may not try passwords without end.
         let attempt = self.attempt(call, &member.email).await?;
-        let changed = self.ports.members.set_password(&member.id, &ask.old, &ask.new).await.map_err(refused)?;
-        self.attempts.succeeded(&attempt, call.now).await;
+        let changed = self.ports.members.set_password(&member.id, &ask.old, &ask.new).await;
+        let changed = self.settle(call, &attempt, changed).await?;
         self.end(call.request).await?;
         self.begin(call, &changed).await.map(|cookie| Response::empty(204).with_header("set-cookie", cookie))
     }
@@ -173,6 +169,19 @@ impl Api {
             }
             Err(Refused::Port(error)) => Err(refused(error.into())),
         }
+    }
+
+    /// What came of an attempt. Only one that knew the wrong secret stays counted.
+    async fn settle<T: Send>(
+        &self,
+        call: Call<'_>,
+        attempt: &Attempt,
+        outcome: Result<T, MembersError>,
+    ) -> Result<T, Response> {
+        if !matches!(outcome, Err(MembersError::Credentials | MembersError::Link)) {
+            self.attempts.succeeded(attempt, call.now).await;
+        }
+        outcome.map_err(refused)
     }
 
     /// Begins a session: its `Set-Cookie`.
