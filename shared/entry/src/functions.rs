@@ -5,17 +5,18 @@ use crate::{Function, InvokeError, gateway, sqs};
 use async_trait::async_trait;
 use serde::Deserialize;
 use sluice_domain::time::Timestamp;
-use sluice_stages::api::{self, Api};
+use sluice_stages::api::Api;
 use sluice_stages::convert::Convert;
 use sluice_stages::detect::Detect;
 use sluice_stages::http::{Request, Response};
 use sluice_stages::index::Index;
-use sluice_stages::ingest::{self, ClientIp, Ingest, IngestSettings};
+use sluice_stages::ingest::{ClientIp, Ingest, IngestSettings};
 use sluice_stages::item::{Item, Outcome};
 use sluice_stages::notify::{Notify, NotifySettings};
 use sluice_stages::quarantine::Quarantine;
 use sluice_stages::quarantine::sweep::Sweep;
 use sluice_stages::requests::Requests;
+use sluice_stages::routes;
 use std::sync::Arc;
 
 /// A stage that answers HTTP requests.
@@ -23,8 +24,6 @@ use std::sync::Arc;
 pub trait HttpStage: Send + Sync {
     /// The function's verb.
     const VERB: &'static str;
-    /// The template of the route that a path is of.
-    fn route(path: &str) -> &'static str;
     /// Answers a request.
     async fn answer(&self, request: &Request, now: Timestamp) -> Response;
 }
@@ -41,9 +40,6 @@ pub trait QueueStage: Send + Sync {
 #[async_trait]
 impl<S: HttpStage> HttpStage for Arc<S> {
     const VERB: &'static str = S::VERB;
-    fn route(path: &str) -> &'static str {
-        S::route(path)
-    }
     async fn answer(&self, request: &Request, now: Timestamp) -> Response {
         S::answer(self, request, now).await
     }
@@ -72,7 +68,7 @@ async fn answer<S: HttpStage>(
 ) -> Result<Vec<u8>, InvokeError> {
     let request = gateway::read(S::VERB, event)?;
     let response = stage.answer(&request, now).await;
-    requests.count(&request.method, S::route(&request.path), response.status, now).await;
+    requests.count(&request.method, routes::template(&request.path), response.status, now).await;
     gateway::write(S::VERB, response)
 }
 
@@ -157,16 +153,11 @@ fn is_tick(event: &[u8]) -> bool {
 }
 
 macro_rules! stages {
-    ($($kind:ident $method:ident $stage:ident $verb:literal = $run:ident $($route:path)?;)*) => {
-        $(stages!(@ $kind $method $stage $verb $run $($route)?);)*
-    };
-    (@ http $method:ident $stage:ident $verb:literal $run:ident $route:path) => {
+    ($($kind:ident $method:ident $stage:ident $verb:literal = $run:ident;)*) => { $(stages!(@ $kind $method $stage $verb $run);)* };
+    (@ http $method:ident $stage:ident $verb:literal $run:ident) => {
         #[async_trait]
         impl HttpStage for $stage {
             const VERB: &'static str = $verb;
-            fn route(path: &str) -> &'static str {
-                $route(path)
-            }
             async fn $method(&self, request: &Request, now: Timestamp) -> Response {
                 self.$run(request, now).await
             }
@@ -184,8 +175,8 @@ macro_rules! stages {
 }
 
 stages! {
-    http answer Ingest "ingest" = handle ingest::route;
-    http answer Api "api" = handle api::route;
+    http answer Ingest "ingest" = handle;
+    http answer Api "api" = handle;
     queue take Convert "convert" = run;
     queue take Index "index" = run;
     queue take Detect "detect" = run;

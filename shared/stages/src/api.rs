@@ -20,7 +20,8 @@ use crate::limits::Allowance;
 use crate::members::Members;
 use crate::networks::Networks;
 use crate::quarantine::desk::Desk;
-use crate::requests::{OTHER, Requests};
+use crate::requests::Requests;
+use crate::routes;
 use crate::rules::{Rules, RulesError, StoredRule};
 use crate::sessions::Sessions;
 use serde::Deserialize;
@@ -115,6 +116,7 @@ impl Api {
         let call = Call { request, now };
         let reply = match (path.as_slice(), request.method.as_str()) {
             (["", "metrics"], "GET") => self.metrics(call).await,
+            (["", "openapi.json"], "GET") => Ok(Response::json(200, &routes::document())),
             (["search"], "POST") => self.search(call).await,
             (["sql"], "POST") => self.sql(call).await,
             (["status"], "GET") => self.status(call).await,
@@ -147,7 +149,7 @@ impl Api {
             (["quarantine", "repair"], "POST") => self.repair_quarantine(call).await,
             (["quarantine", "replay"], "POST") => self.replay_quarantine(call).await,
             (["quarantine", day, id], "GET") => self.show_quarantine(call, day, id).await,
-            (path, _) => Err(unknown(path)),
+            _ => Err(unknown(&request.path)),
         };
         reply.unwrap_or_else(|refusal| refusal)
     }
@@ -577,66 +579,18 @@ fn missing(what: &str, id: &str) -> Response {
     Response::error(404, "not_found", format!("there is no {what} `{}`", id.chars().take(64).collect::<String>()))
 }
 
-/// A path without what all paths of the API begin with; `/metrics` begins with an empty segment.
+/// A path without what most paths of the API begin with; `/metrics` begins with an empty segment.
 fn segments(path: &str) -> Vec<&str> {
     path.strip_prefix("/v1/").unwrap_or(path).trim_end_matches('/').split('/').collect()
 }
 
-/// The template of the route that a path is of, as requests are counted; [`OTHER`] where there is none.
-pub fn route(path: &str) -> &'static str {
-    match segments(path).as_slice() {
-        ["", "metrics"] => "/metrics",
-        ["search"] => "/v1/search",
-        ["sql"] => "/v1/sql",
-        ["status"] => "/v1/status",
-        ["ledger"] => "/v1/ledger",
-        ["tables"] => "/v1/tables",
-        ["queues"] => "/v1/queues",
-        ["queues", _, "messages"] => "/v1/queues/{name}/messages",
-        ["queues", _, "redrive"] => "/v1/queues/{name}/redrive",
-        ["rules"] => "/v1/rules",
-        ["rules", _] => "/v1/rules/{id}",
-        ["keys"] => "/v1/keys",
-        ["keys", _] => "/v1/keys/{id}",
-        ["members"] => "/v1/members",
-        ["members", "me", "password"] => "/v1/members/me/password",
-        ["members", _] => "/v1/members/{id}",
-        ["sessions"] => "/v1/sessions",
-        ["sessions", "current"] => "/v1/sessions/current",
-        ["game", "config"] => "/v1/game/config",
-        ["game", "ranking"] => "/v1/game/ranking",
-        ["outbox"] => "/v1/outbox",
-        ["outbox", _] => "/v1/outbox/{id}",
-        ["quarantine"] => "/v1/quarantine",
-        ["quarantine", "count"] => "/v1/quarantine/count",
-        ["quarantine", "repair"] => "/v1/quarantine/repair",
-        ["quarantine", "replay"] => "/v1/quarantine/replay",
-        ["quarantine", _, _] => "/v1/quarantine/{day}/{id}",
-        _ => OTHER,
-    }
-}
-
 /// The methods of a path that is known, or not found.
-fn unknown(path: &[&str]) -> Response {
-    let allowed = match path {
-        ["", "metrics"] => "GET",
-        ["search" | "sql"] | ["queues", _, "redrive"] | ["quarantine", "repair" | "replay"] => "POST",
-        ["status" | "ledger" | "queues" | "quarantine" | "tables" | "outbox"]
-        | ["queues", _, "messages"]
-        | ["quarantine", "count"] => "GET",
-        ["quarantine", _, _] | ["outbox", _] | ["game", "config" | "ranking"] => "GET",
-        // `ingest` answers these; what else arrives at their path arrives here.
-        ["events"] => "OPTIONS, POST",
-        ["rules" | "keys"] => "GET, POST",
-        ["rules", _] => "GET, DELETE",
-        ["keys", _] => "DELETE",
-        ["sessions"] => "POST",
-        ["sessions", "current"] => "DELETE, GET",
-        ["members"] => "GET, POST",
-        ["members", "me", "password"] => "PUT",
-        ["members", _] => "DELETE, PATCH",
-        _ => return Response::error(404, "not_found", "there is nothing at this path"),
-    };
+fn unknown(path: &str) -> Response {
+    let methods = routes::methods(path);
+    if methods.is_empty() {
+        return Response::error(404, "not_found", "there is nothing at this path");
+    }
+    let allowed = methods.into_iter().collect::<Vec<_>>().join(", ");
     Response::error(405, "method_not_allowed", format!("this path takes {allowed}")).with_header("allow", allowed)
 }
 

@@ -27,6 +27,7 @@ mod partitions;
 pub mod passwords;
 pub mod quarantine;
 pub mod requests;
+pub mod routes;
 mod rows;
 pub mod rules;
 pub mod sessions;

@@ -32,7 +32,6 @@ use crate::http::{Request, Response};
 use crate::ledger;
 use crate::limits::{Allowance, FairShare, Rate};
 use crate::quarantine::{self, Quarantined};
-use crate::requests::OTHER;
 use chrono_tz::Tz;
 use form::{Form, Refusal, refusal};
 use legacy::Legacy;
@@ -128,12 +127,6 @@ pub struct IngestSettings {
     pub max_events_per_request: usize,
     /// Rejected events that are kept per key and hour, in each process; beyond it they are counted.
     pub quarantine_per_key_hour: u32,
-}
-
-/// The template of the route that a path is of, as requests are counted.
-pub fn route(path: &str) -> &'static str {
-    const ROUTES: [&str; 5] = ["/api/log-game-data", "/api/log-game-start", "/api/status", "/health", "/v1/events"];
-    ROUTES.into_iter().find(|route| *route == path).unwrap_or(OTHER)
 }
 
 /// The stage.

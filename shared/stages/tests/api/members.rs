@@ -205,10 +205,14 @@ async fn attempts_from_an_address_are_bounded_whatever_it_says_of_itself() {
 async fn who_guesses_links_or_mistypes_keeps_no_link_shut() {
     let world = World::new();
     let token = world.members.first_link(now()).await.unwrap().unwrap();
-    let ask = |link: &str, password: &str| json!({"link": link, "email": "a@example.org", "name": "a", "password": password});
+    let ask =
+        |link: &str, password: &str| json!({"link": link, "email": "a@example.org", "name": "a", "password": password});
     for n in 0..2 * PER_ACCOUNT {
         let mut browser = Browser { client_ip: format!("198.51.100.{n}"), ..Browser::new(&world) };
-        assert_eq!(browser.call("POST /v1/sessions", ask("first.guess", PASSWORD)).await.0, if n < PER_ACCOUNT { 401 } else { 429 });
+        assert_eq!(
+            browser.call("POST /v1/sessions", ask("first.guess", PASSWORD)).await.0,
+            if n < PER_ACCOUNT { 401 } else { 429 }
+        );
     }
     let mut browser = Browser::new(&world);
     for _ in 0..2 * PER_ADDRESS {
