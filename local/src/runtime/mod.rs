@@ -95,6 +95,7 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
         max_decompressed_bytes: settings.size("max_decompressed_bytes")?,
         memory: Gateway::memory_bound(settings.size("max_request_memory_bytes")?),
         keys: wiring.keys.clone(),
+        sessions: wiring.sessions.clone(),
         connections: Gateway::connections_for(open_files()),
         trusted_proxies: settings.networks("trusted_proxies")?,
     };

@@ -558,6 +558,15 @@ pub async fn authorize(
     Err(Denial { code, who: Some(Principal::Member(Box::new(member))), reply: Response::error(403, code, message) })
 }
 
+/// Whether a request is from anybody known, whatever that may do. While the table does not say, nobody is.
+pub async fn is_known(request: &Request, keys: &Keys, sessions: &Sessions, now: Timestamp) -> bool {
+    match (present(request), sessions::token(request)) {
+        (Some((secret, _)), _) => matches!(keys.authenticate(secret, now).await, Ok(Some(_))),
+        (None, Some(token)) => matches!(sessions.find(token, now).await, Ok(Some(_))),
+        (None, None) => false,
+    }
+}
+
 /// Code of a request that another site's page may have made a browser send.
 pub(crate) const CROSS_SITE: &str = "cross_site";
 

@@ -66,6 +66,8 @@ pub struct Wiring {
     pub keys: Arc<Keys>,
     /// Who signs in to the console.
     pub members: Arc<Members>,
+    /// Their sessions.
+    pub sessions: Arc<Sessions>,
     /// Functions by verb, without those that are switched off.
     pub functions: HashMap<String, Arc<dyn Function>>,
 }
@@ -151,7 +153,7 @@ impl Wiring {
             queues,
             keys: keys.clone(),
             members: members.clone(),
-            sessions,
+            sessions: sessions.clone(),
             rules,
             desk,
             audit,
@@ -172,7 +174,7 @@ impl Wiring {
             bail!("the template's function `{id}` names a stage `{}` that this program does not have", f.verb);
         }
         functions.retain(|verb, _| !off.contains(verb));
-        Ok(Self { state, keys, members, functions })
+        Ok(Self { state, keys, members, sessions, functions })
     }
 }
 

@@ -145,6 +145,8 @@ impl Api {
         let ask: NewPassword = body(call.request)?;
         // Whoever found a browser that is signed in may not try passwords without end.
         let attempt = self.attempt(call, &member.email).await?;
+        let recorded = self.record(call, &format!("member:{}", member.id), "members.password", "", "allowed").await;
+        recorded.map_err(|e| failed("the call could not be recorded, so it was not done", &e))?;
         let changed = self.ports.members.set_password(&member.id, &ask.old, &ask.new).await;
         let changed = self.settle(call, &attempt, changed).await?;
         self.end(call.request).await?;

@@ -8,7 +8,9 @@ use crate::http::Response;
 use crate::ledger::{self, Counts, Report, Sink, SinkCounts};
 use crate::requests::OTHER;
 use bytes::Bytes;
-use sluice_ports::{Depth, PortError};
+use serde_json::json;
+use sluice_domain::time::Timestamp;
+use sluice_ports::{Depth, PortError, Search};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -51,6 +53,15 @@ impl Api {
             }
             Err(error) => failed.push(left_out("queues", &error)),
         }
+        if self.settings.sink_queues.contains_key(&Sink::Search) {
+            match visitors(self.ports.search.as_ref(), call.now).await {
+                Ok(visitors) => {
+                    let help = "Sessions of web.event on the present day, UTC, about.";
+                    page.metric("sluice_visitors_today", Kind::Gauge, help, [], [([], visitors)]);
+                }
+                Err(error) => failed.push(left_out("visitors", &error)),
+            }
+        }
         let help = "1 for a part of this page that could not be read and is left out.";
         page.metric(
             "sluice_metrics_left_out",
@@ -63,6 +74,18 @@ impl Api {
         let reply = Response::text(200, "").with_header("content-type", content_type);
         Ok(Response { body: Bytes::from(page.finish()), ..reply })
     }
+}
+
+/// How many sessions there were today.
+async fn visitors(search: &dyn Search, now: Timestamp) -> Result<f64, PortError> {
+    let body = json!({
+        "size": 0,
+        "query": {"range": {"time": {"gte": format!("{}T00:00:00.000Z", now.date_text()), "lte": now.to_string()}}},
+        "aggs": {"visitors": {"cardinality": {"field": "sessionid"}}},
+    });
+    let found = search.search(&format!("sluice-web_event-{}*", now.month_text()), &body).await?;
+    // Without an index there is nothing to count, and no aggregation either.
+    Ok(found["aggregations"]["visitors"]["value"].as_f64().unwrap_or(0.0))
 }
 
 fn left_out(part: &'static str, error: &PortError) -> &'static str {

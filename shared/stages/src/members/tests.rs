@@ -95,7 +95,7 @@ async fn a_second_invitation_takes_the_place_of_the_first() {
 
 #[tokio::test]
 async fn a_wrong_password_and_an_unknown_address_are_answered_alike() {
-    let (_, members, _) = with_admin().await;
+    let (table, members, _) = with_admin().await;
     let long = "x".repeat(300);
     for (email, password) in [
         ("admin@example.org", "wrong horse"),
@@ -104,7 +104,9 @@ async fn a_wrong_password_and_an_unknown_address_are_answered_alike() {
         ("admin@example.org", ""),
         ("admin@example.org", long.as_str()),
     ] {
+        let before = table.calls("table.get");
         assert!(matches!(members.sign_in(email, password).await, Err(MembersError::Credentials)), "{email}");
+        assert_eq!(table.calls("table.get") - before, 2, "the same reads: {email}");
     }
 }
 

@@ -159,6 +159,7 @@ async fn metrics_count_requests_up_to_now_in_the_format_that_is_asked_for() {
     assert_eq!(plain.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let text = String::from_utf8(plain.body.to_vec()).unwrap();
     assert!(text.contains("\nhttp_requests_total{method=\"POST\",route=\"/v1/events\",status=\"202\"} 1\n"), "{text}");
+    assert!(text.contains("\nsluice_visitors_today 7\n"), "{text}");
     let open = metrics(&world, "10.0.0.1", &[("accept", "application/openmetrics-text; version=1.0.0")]).await;
     assert!(open.headers["content-type"].starts_with("application/openmetrics-text"));
     assert!(open.body.ends_with(b"# EOF\n"));

@@ -2,6 +2,7 @@
 
 use super::*;
 use sluice_domain::time::SECOND_US;
+use sluice_stages::access;
 use sluice_stages::attempts::{PER_ACCOUNT, PER_ADDRESS, WINDOW_US};
 
 const PASSWORD: &str = "correct horse";
@@ -307,6 +308,8 @@ async fn a_new_password_ends_the_other_sessions_and_keeps_this_one() {
     let ask = json!({"old": PASSWORD, "new": "battery staple"});
     assert_eq!(here.call("PUT /v1/members/me/password", ask.clone()).await.0, 204);
     assert_ne!(here.cookie, before);
+    let recorded = world.recorded();
+    assert_eq!((recorded.len(), &recorded[2]["action"]), (3, &json!("members.password")), "{recorded:?}");
     assert_eq!(here.call("GET /v1/status", Value::Null).await.0, 200);
     assert_eq!(there.call("GET /v1/status", Value::Null).await.0, 401);
     assert_eq!(there.call("PUT /v1/members/me/password", ask).await.0, 401);
@@ -382,4 +385,27 @@ async fn while_the_table_is_away_nobody_is_signed_in_or_out() {
     assert_eq!(admin.call("GET /v1/status", Value::Null).await.0, 503);
     assert_eq!(admin.call("GET /v1/sessions/current", Value::Null).await.0, 503);
     assert_eq!(Browser::new(&world).sign_in("admin@example.org", PASSWORD).await.0, 503);
+}
+
+#[tokio::test]
+async fn whoever_has_a_key_or_a_session_is_known() {
+    let world = World::new();
+    let admin = world.admin().await;
+    let (write, _) = world.key(KeySpec::write(["shop"])).await;
+    let sessions = Sessions::new(world.table.clone(), world.members.clone());
+    for (headers, is_known) in [
+        (vec![("authorization", format!("Bearer {write}"))], true),
+        (vec![("cookie", format!("sluice_session={}", admin.cookie))], true),
+        (
+            vec![("authorization", "Bearer nobody".into()), ("cookie", format!("sluice_session={}", admin.cookie))],
+            false,
+        ),
+        (vec![("cookie", "sluice_session=guess".into())], false),
+        (vec![], false),
+    ] {
+        let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let request = Request { headers, ..Request::default() };
+        let found = access::is_known(&request, &world.keys, &sessions, now()).await;
+        assert_eq!(found, is_known, "{request:?}");
+    }
 }
