@@ -88,6 +88,11 @@ impl DataFolder {
         self.write_with_mode(name, bytes, 0o644)
     }
 
+    /// Writes a small file with a secret, for its owner only (mode 0600).
+    pub fn write_secret(&self, name: &str, secret: &str) -> anyhow::Result<()> {
+        self.write_with_mode(name, format!("{secret}\n").as_bytes(), 0o600)
+    }
+
     fn write_with_mode(&self, name: &str, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
         use std::os::unix::fs::OpenOptionsExt as _;
         let path = self.path.join(name);
@@ -115,7 +120,7 @@ impl DataFolder {
             Ok(_) => bail!("`{}` is empty: remove it to get a new admin key", path.display()),
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 let key = make()?;
-                self.write_with_mode("admin.key", format!("{key}\n").as_bytes(), 0o600)?;
+                self.write_secret("admin.key", &key)?;
                 Ok(key)
             }
             Err(e) => Err(explain(e, &path, "cannot be read")),

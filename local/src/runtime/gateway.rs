@@ -13,11 +13,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use ipnet::IpNet;
 use serde_json::json;
 use sluice_entry::Function;
 use sluice_entry::gateway::{self, HttpEvent, HttpReply, RequestContext, RequestLine};
 use sluice_stages::access::{self, Keys};
+use sluice_stages::networks::Networks;
+use sluice_stages::sessions::Sessions;
 use sluice_template::Topology;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -54,12 +55,14 @@ pub struct Gateway {
     pub max_decompressed_bytes: usize,
     /// Bytes of bodies in memory at once.
     pub memory: Arc<Semaphore>,
-    /// The keys: who is not known gets no room for a large body.
+    /// The keys: who is not known by one or by a session gets no room for a large body.
     pub keys: Arc<Keys>,
+    /// The sessions.
+    pub sessions: Arc<Sessions>,
     /// Connections at once.
     pub connections: usize,
     /// Peers whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: Networks,
 }
 
 impl Gateway {
@@ -107,12 +110,11 @@ impl Gateway {
         open.shutdown().await;
     }
 
-    /// Whether the request presents a key that is known. What the key may do is up to the function.
+    /// Whether the request is from anybody known. What they may do is up to the function.
     async fn is_known(&self, event: &HttpEvent<'_>) -> bool {
         let Ok(event) = serde_json::to_vec(event) else { return false };
         let Ok(request) = gateway::read("gateway", &event) else { return false };
-        let Some((secret, _)) = access::present(&request) else { return false };
-        matches!(self.keys.authenticate(secret, now()).await, Ok(Some(_)))
+        access::is_known(&request, &self.keys, &self.sessions, now()).await
     }
 
     /// Units of [`Self::memory`] for a body: about four copies of it are held at once (as sent, in the event, parsed, packed). One of unknown
@@ -125,7 +127,7 @@ impl Gateway {
 
     /// The client's address: the peer's, or what a trusted peer says it forwards for (the last address that is not trusted itself).
     fn client_ip(&self, peer: IpAddr, forwarded: Option<&str>) -> IpAddr {
-        let trusted = |ip: &IpAddr| self.trusted_proxies.iter().any(|net| net.contains(&ip.to_canonical()));
+        let trusted = |ip: &IpAddr| self.trusted_proxies.contains(*ip);
         if !trusted(&peer) {
             return peer.to_canonical();
         }
@@ -289,21 +291,26 @@ mod tests {
     use sluice_domain::time::Timestamp;
     use sluice_entry::InvokeError;
     use sluice_stages::access::KeySpec;
+    use sluice_stages::members::Members;
+    use sluice_stages::passwords::{Cost, Passwords};
     use sluice_testkit::memory::MemoryTable;
     use sluice_wiring::TEMPLATE;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
 
     fn gateway(trusted: &[&str]) -> Gateway {
+        let table = Arc::new(MemoryTable::new());
+        let members = Arc::new(Members::new(table.clone(), Passwords::new(Cost::USUAL).unwrap()));
         Gateway {
             topology: Topology::default(),
             functions: HashMap::new(),
             max_body_bytes: 1 << 20,
             max_decompressed_bytes: 16 << 20,
             memory: Gateway::memory_bound(1_000_000),
-            keys: Arc::new(Keys::new(Arc::new(MemoryTable::new()))),
+            keys: Arc::new(Keys::new(table.clone())),
+            sessions: Arc::new(Sessions::new(table, members)),
             connections: 100,
-            trusted_proxies: trusted.iter().map(|n| n.parse().unwrap()).collect(),
+            trusted_proxies: Networks::parse(trusted.iter().copied()).unwrap(),
         }
     }
 

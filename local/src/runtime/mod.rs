@@ -12,14 +12,15 @@ mod triggers;
 use crate::runtime::folder::DataFolder;
 use crate::runtime::gateway::Gateway;
 use anyhow::{Context as _, bail};
-use ipnet::IpNet;
 use serde_json::json;
 use sluice_domain::time::Timestamp;
+use sluice_entry::functions::console_origin;
 use sluice_entry::settings::Settings;
 use sluice_entry::telemetry::{self, LogFormat};
 use sluice_entry::{Function, schemas};
 use sluice_ports::ErrorKind;
 use sluice_stages::access::{self, Keys};
+use sluice_stages::api::members::link;
 use sluice_template::{Topology, Trigger};
 use sluice_wiring::{TEMPLATE, Wiring};
 use std::collections::{BTreeMap, HashMap};
@@ -79,6 +80,8 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
     let url = format!("http://{}", reachable(listener.local_addr()?));
     let wiring = stages.block_on(Wiring::open(folder.path(), &topology, registry, &settings))?;
     let admin_key = stages.block_on(admin_key(&folder, &wiring.keys))?;
+    stages.block_on(wiring.keys.make_game_key(console_origin(&settings)?, now()))?;
+    let first_link = stages.block_on(wiring.members.first_link(now()))?.map(|token| format!("{url}{}", link(&token)));
     let (stop_sender, stop) = watch::channel(false);
     let running: Vec<_> =
         start_triggers(&topology, &wiring, &settings, &stop)?.into_iter().map(|task| stages.spawn(task)).collect();
@@ -93,8 +96,9 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
         max_decompressed_bytes: settings.size("max_decompressed_bytes")?,
         memory: Gateway::memory_bound(settings.size("max_request_memory_bytes")?),
         keys: wiring.keys.clone(),
+        sessions: wiring.sessions.clone(),
         connections: Gateway::connections_for(open_files()),
-        trusted_proxies: networks(&settings)?,
+        trusted_proxies: settings.networks("trusted_proxies")?,
     };
     let mut signals = {
         let _within = http.enter();
@@ -102,7 +106,7 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
     };
     let mut serving = http.spawn(gateway.serve(listener, stop));
     folder.write("server.json", format!("{}\n", json!({"url": url, "pid": std::process::id()})).as_bytes())?;
-    print_welcome(&url, &admin_key, &folder);
+    print_welcome(&url, &admin_key, first_link.as_deref(), &folder)?;
     http.block_on(async {
         tokio::select! {
             () = signals.next() => Ok(()),
@@ -188,18 +192,6 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn networks(settings: &Settings) -> anyhow::Result<Vec<IpNet>> {
-    settings
-        .list("trusted_proxies")?
-        .iter()
-        .map(|text| {
-            text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
-                anyhow::anyhow!("setting `trusted_proxies`: `{text}` is neither an address nor a CIDR range")
-            })
-        })
-        .collect()
-}
-
 /// The key that the command line finds in the data folder: admin, any source, no age limit.
 async fn admin_key(folder: &DataFolder, keys: &Keys) -> anyhow::Result<String> {
     let spec = access::KeySpec { name: "command line on this machine".into(), ..access::KeySpec::admin() };
@@ -271,16 +263,29 @@ fn start_triggers(
     Ok(tasks)
 }
 
-fn print_welcome(url: &str, admin_key: &str, folder: &DataFolder) {
+/// The link by which the first admin joins stands in a file too, as long as it opens.
+fn print_welcome(url: &str, admin_key: &str, first_link: Option<&str>, folder: &DataFolder) -> anyhow::Result<()> {
     let data = folder.path().display();
     let version = env!("CARGO_PKG_VERSION");
     // A log is no place for a key; a terminal is.
-    let shown = if std::io::stdout().is_terminal() { admin_key } else { "in the file admin.key" };
+    let is_terminal = std::io::stdout().is_terminal();
+    let shown = if is_terminal { admin_key } else { "in the file admin.key" };
+    let sign_in = match first_link {
+        Some(link) => {
+            folder.write_secret("first.link", link)?;
+            let link = if is_terminal { link } else { "the link in the file first.link" };
+            format!("\n  sign in    {link} (once, within 7 days)")
+        }
+        None => {
+            folder.remove("first.link");
+            String::new()
+        }
+    };
     let welcome = format!(
         "\
 sluice {version} is up at {url}
   data       {data}
-  admin key  {shown}
+  admin key  {shown}{sign_in}
 
 Try next, in another terminal (with `--data {data}` where it is not ./.sluice):
   sluice demo                                   send a day of sample events
@@ -295,6 +300,7 @@ Ctrl-C stops it; nothing that was answered is lost.
     );
     // Whether someone reads it does not matter.
     let _ = std::io::stdout().write_all(welcome.as_bytes());
+    Ok(())
 }
 
 /// The signals that ask the process to stop.

@@ -1,11 +1,12 @@
-//! Mail as files in an outbox, one `.eml` file for each, which a mail program opens.
+//! Mail as files in an outbox, one `.eml` file for each, which a mail program opens, and the console.
 
 use crate::durable::{Folder, Taken, blocking, failed};
 use async_trait::async_trait;
-use chrono::Utc;
+use chrono::{NaiveDateTime, SecondsFormat, Utc};
 use lettre::message::{Mailbox, MultiPart};
+use mail_parser::MessageParser;
 use sha2::{Digest, Sha256};
-use sluice_ports::{Email, ErrorKind, Mail, PortError, SEND_TIMEOUT};
+use sluice_ports::{Email, ErrorKind, Mail, Outbox, PortError, SEND_TIMEOUT, SentMail};
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 /// Hexadecimal digits of the hash in a file name: 80 bits, so that two mails do not meet.
 const HASH_DIGITS: usize = 20;
+/// How a file name says when its mail was first sent.
+const FIRST_SENT: &str = "%Y%m%dT%H%M%S%.3fZ";
 
 /// Writes mails into a folder. The same mail again (message id and recipient) replaces its file.
 #[derive(Debug, Clone)]
@@ -50,7 +53,7 @@ impl OutboxMail {
         let mut digits: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         digits.truncate(HASH_DIGITS);
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = || format!("{}-{digits}.eml", Utc::now().format("%Y%m%dT%H%M%S%.3fZ"));
+        let name = || format!("{}-{digits}.eml", Utc::now().format(FIRST_SENT));
         names.entry(digits.clone()).or_insert_with(name).clone()
     }
 }
@@ -67,6 +70,56 @@ impl Mail for OutboxMail {
         });
         within(SEND_TIMEOUT, "mail.send", write).await
     }
+}
+
+#[async_trait]
+impl Outbox for OutboxMail {
+    async fn list(&self, limit: usize) -> Result<Vec<SentMail>, PortError> {
+        let mut names: Vec<String> = {
+            let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+            names.values().cloned().collect()
+        };
+        // They begin with when they were sent.
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        names.truncate(limit);
+        let folder = self.folder.clone();
+        let read =
+            move || names.iter().filter_map(|name| open(&folder, name).transpose()).collect::<Result<Vec<_>, _>>();
+        Ok(blocking("mail.list", read).await?.into_iter().map(|(mail, ..)| mail).collect())
+    }
+
+    async fn get(&self, id: &str) -> Result<Option<(SentMail, String, String)>, PortError> {
+        let name = format!("{id}.eml");
+        // Only a name that is known is opened, so that no id leads out of the folder.
+        let is_known = self.names.lock().unwrap_or_else(PoisonError::into_inner).values().any(|known| *known == name);
+        if !is_known {
+            return Ok(None);
+        }
+        let folder = self.folder.clone();
+        blocking("mail.get", move || open(&folder, &name)).await
+    }
+}
+
+/// Reads a mail back; `None` where somebody took its file away.
+fn open(folder: &Folder, name: &str) -> Result<Option<(SentMail, String, String)>, PortError> {
+    let bytes = match fs::read(folder.root().join(name)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("mail.get", name, error)),
+    };
+    let corrupt = || PortError::new(ErrorKind::Corrupt, "mail.get", format!("`{name}` is not a mail"));
+    let message = MessageParser::default().parse(&bytes).ok_or_else(corrupt)?;
+    let id = name.trim_end_matches(".eml");
+    let sent = id.rsplit_once('-').and_then(|(sent, _)| NaiveDateTime::parse_from_str(sent, FIRST_SENT).ok());
+    let to = message.to().and_then(|to| to.first()).and_then(|to| to.address()).unwrap_or_default();
+    let mail = SentMail {
+        id: id.to_owned(),
+        to: to.to_owned(),
+        subject: message.subject().unwrap_or_default().to_owned(),
+        at: sent.map(|sent| sent.and_utc().to_rfc3339_opts(SecondsFormat::Millis, true)).unwrap_or_default(),
+    };
+    let [text, html] = [message.body_text(0), message.body_html(0)].map(|body| body.unwrap_or_default().into_owned());
+    Ok(Some((mail, text, html)))
 }
 
 /// The outcome of a call, or [`ErrorKind::Timeout`] where there is none after this long; the call may still have its effect then.
@@ -146,6 +199,41 @@ mod tests {
         reopened.send(email("2@x", "other")).await.unwrap();
         reopened.send(Email { to: "other@sluice.example".into(), ..email("1@x", "first") }).await.unwrap();
         assert_eq!(files(dir.path()).len(), 3, "another mail, or another reader, has a file of its own");
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_is_read_back_newest_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = OutboxMail::open(dir.path()).unwrap();
+        let subjects: Vec<String> =
+            (0..3).map(|n| format!("삼성전자가 {n},2 % 올랐습니다 – since Monday, at last")).collect();
+        for (n, subject) in subjects.iter().enumerate() {
+            outbox.send(email(&format!("{n}@x"), subject)).await.unwrap();
+        }
+        let listed = outbox.list(9).await.unwrap();
+        assert!(listed.is_sorted_by(|a, b| a.id > b.id && a.at >= b.at), "{listed:?}");
+        assert_eq!(outbox.list(2).await.unwrap(), listed[..2]);
+        let mut found: Vec<&String> = listed.iter().map(|mail| &mail.subject).collect();
+        found.sort();
+        assert_eq!(found, subjects.iter().collect::<Vec<_>>());
+        assert!(listed[0].to == "reader@sluice.example" && listed[0].at.ends_with('Z'), "{listed:?}");
+        let (mail, text, html) = outbox.get(&listed[0].id).await.unwrap().unwrap();
+        assert_eq!((&mail, text.replace("\r\n", "\n"), html), (&listed[0], email("", "").text, email("", "").html));
+    }
+
+    #[tokio::test]
+    async fn only_mails_of_the_outbox_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = OutboxMail::open(dir.path().join("outbox")).unwrap();
+        outbox.send(email("1@x", "first")).await.unwrap();
+        fs::write(dir.path().join("secret.eml"), "Subject: secret\r\n\r\n").unwrap();
+        for id in ["", "../secret", "secret", ".tmp", "a\0b", &"x".repeat(5_000)] {
+            assert_eq!(outbox.get(id).await.unwrap(), None, "{id}");
+        }
+        let id = outbox.list(1).await.unwrap().remove(0).id;
+        fs::remove_file(dir.path().join("outbox").join(format!("{id}.eml"))).unwrap();
+        assert_eq!(outbox.get(&id).await.unwrap(), None);
+        assert!(outbox.list(9).await.unwrap().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

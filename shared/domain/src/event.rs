@@ -213,17 +213,20 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// Computes what the schema leaves to the server. What was sent and says something else is kept in `extra` as `original_<field>`; less
-    /// than [`ROUNDING`] away it says the same.
+    /// Computes what the schema leaves to the server. What was sent and says something else is kept in `extra` as `original_<field>`; a number
+    /// less than [`ROUNDING`] away says the same.
     fn compute(&mut self, registry: &Registry) {
         let Data::Json(Node { value: Value::Object(object), .. }) = &self.data else { return };
-        for Computed { name, value } in registry.resolve(&self.event_type).computed(object) {
-            let sent = object.get(name).filter(|node| node.value != Value::Null).map(|node| node.raw);
-            let differs = |sent: &&str| sent.parse::<f64>().is_ok_and(|sent| (sent - value).abs() >= ROUNDING);
-            if let Some(sent) = sent.filter(differs) {
-                self.extra.push((Cow::Owned(format!("original_{name}")), Cow::Borrowed(sent)));
+        for Computed { name, value } in registry.resolve(&self.event_type).computed(object, &self.source) {
+            let differs = |sent: &&Node<'_>| match (&sent.value, value.as_f64()) {
+                (Value::Null, _) => false,
+                (_, Some(value)) => sent.raw.parse::<f64>().is_ok_and(|sent| (sent - value).abs() >= ROUNDING),
+                (_, None) => sent.as_str() != value.as_str(),
+            };
+            if let Some(sent) = object.get(name).filter(differs) {
+                self.extra.push((Cow::Owned(format!("original_{name}")), Cow::Borrowed(sent.raw)));
             }
-            self.computed.push((name.to_owned(), serde_json::Value::from(value).to_string()));
+            self.computed.push((name.to_owned(), value.to_string()));
         }
     }
 
@@ -571,6 +574,35 @@ mod tests {
             r#","data":{"rate": 7, "total":8}}"#,
             "nothing to compute it from"
         );
+    }
+
+    #[test]
+    fn what_the_server_says_of_a_play_takes_the_place_of_what_the_player_says() {
+        let registry =
+            Registry::load([("event.json", EVENT), ("result.json", include_str!("../../../schemas/game.result.json"))]);
+        let registry = registry.unwrap();
+        let context = Acceptance {
+            received: now(),
+            zone: Tz::UTC,
+            default_source: None,
+            default_type: None,
+            max_age_days: None,
+            registry: &registry,
+        };
+        let accepted = |suspect: &str, reaction: u32| {
+            let text = format!(
+                r#"{{"id":"1","source":"square-blitz","type":"game.result","data":{{"play_id":"p","total_squares":50,"clicked_count":1,"reaction_ms":[{reaction}]{suspect}}}}}"#
+            );
+            let (event, _) = Event::accept(json::parse_str(&text).unwrap(), &context, String::new).unwrap();
+            let mut out = String::new();
+            event.write(&mut out);
+            out
+        };
+        assert!(!accepted("", 400).contains("suspect"));
+        assert!(accepted(r#","suspect":"mine""#, 400).contains(r#""suspect":"mine""#));
+        assert!(accepted("", 9).contains(r#""suspect":"reaction_too_short"}}"#));
+        let both = accepted(r#","suspect":"not me""#, 9);
+        assert!(both.contains(r#""suspect":"reaction_too_short"},"extra":{"original_suspect":"not me"}"#), "{both}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod access_log;
 pub mod alert;
 pub mod demo;
 pub mod event;
+pub mod game;
 pub mod identity;
 pub mod json;
 pub mod lake;

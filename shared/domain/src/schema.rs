@@ -139,8 +139,8 @@ pub struct Schema {
 pub struct Computed<'s> {
     /// Name of the field in `data`.
     pub name: &'s str,
-    /// Its value.
-    pub value: f64,
+    /// Its value: a number, or text.
+    pub value: Json,
 }
 
 /// The value of one cell, borrowed from the event.
@@ -383,9 +383,9 @@ impl Schema {
         self.relations.check(&self.columns, data)
     }
 
-    /// The fields of checked data that the server computes, with their values.
-    pub fn computed(&self, data: &Object<'_>) -> Vec<Computed<'_>> {
-        let computed = self.relations.compute(&self.columns, data);
+    /// The fields of checked data that the server computes in an event of this source, with their values.
+    pub fn computed(&self, data: &Object<'_>, source: &str) -> Vec<Computed<'_>> {
+        let computed = self.relations.compute(&self.columns, data, source);
         computed.into_iter().map(|(column, value)| Computed { name: &column.name, value }).collect()
     }
 
@@ -467,6 +467,7 @@ impl Column {
             "x-unit",
             "x-max-field",
             "x-percent-of",
+            "x-judge",
         ];
         if let Some(key) = map.keys().find(|k| !known.contains(&k.as_str())) {
             return Err((format!("/{key}"), format!("keyword `{key}` is not understood")));

@@ -15,6 +15,8 @@ use sluice_stages::item::{Item, Outcome};
 use sluice_stages::notify::{Notify, NotifySettings};
 use sluice_stages::quarantine::Quarantine;
 use sluice_stages::quarantine::sweep::Sweep;
+use sluice_stages::requests::Requests;
+use sluice_stages::routes;
 use std::sync::Arc;
 
 /// A stage that answers HTTP requests.
@@ -43,19 +45,31 @@ impl<S: HttpStage> HttpStage for Arc<S> {
     }
 }
 
-/// The function of a stage that answers HTTP requests.
-pub struct HttpFunction<S>(pub S);
+/// The function of a stage that answers HTTP requests, and counts them.
+pub struct HttpFunction<S> {
+    /// Answers.
+    pub stage: S,
+    /// Counts.
+    pub requests: Arc<Requests>,
+}
 
 #[async_trait]
 impl<S: HttpStage> Function for HttpFunction<S> {
     async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
-        answer(&self.0, event, now).await
+        answer(&self.stage, &self.requests, event, now).await
     }
 }
 
-async fn answer<S: HttpStage>(stage: &S, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
+async fn answer<S: HttpStage>(
+    stage: &S,
+    requests: &Requests,
+    event: &[u8],
+    now: Timestamp,
+) -> Result<Vec<u8>, InvokeError> {
     let request = gateway::read(S::VERB, event)?;
-    gateway::write(S::VERB, stage.answer(&request, now).await)
+    let response = stage.answer(&request, now).await;
+    requests.count(&request.method, routes::template(&request.path), response.status, now).await;
+    gateway::write(S::VERB, response)
 }
 
 /// The function of a stage that takes queued messages.
@@ -95,15 +109,20 @@ impl Function for DetectFunction {
 }
 
 /// `api`: requests, and the clock's tick each hour, which audits the ledger.
-pub struct ApiFunction(pub Api);
+pub struct ApiFunction {
+    /// Answers and audits.
+    pub stage: Api,
+    /// Counts.
+    pub requests: Arc<Requests>,
+}
 
 #[async_trait]
 impl Function for ApiFunction {
     async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
         if !is_tick(event) {
-            return answer(&self.0, event, now).await;
+            return answer(&self.stage, &self.requests, event, now).await;
         }
-        let audited = self.0.audit(false, now).await;
+        let audited = self.stage.audit(false, now).await;
         let audited = audited.map_err(|source| InvokeError::Stage { function: "api", source })?;
         Ok(format!("{{\"problems\":{}}}", audited.problems).into_bytes())
     }
@@ -186,6 +205,26 @@ pub fn ingest_settings(settings: &Settings) -> Result<IngestSettings, SettingErr
     })
 }
 
+/// The web origin of the console, from which the public game is played; none where the setting does not say it.
+pub fn console_origin(settings: &Settings) -> Result<Vec<String>, SettingError> {
+    let url = settings.text("console_url")?;
+    if url.is_empty() {
+        return Ok(Vec::new());
+    }
+    let origin =
+        url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https")).map(|(scheme, rest)| {
+            let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            (host, format!("{scheme}://{host}"))
+        });
+    match origin {
+        Some((host, origin)) if !host.is_empty() && !host.contains(['*', ' ', '@']) => Ok(vec![origin]),
+        _ => {
+            let reason = format!("`{url}` is not an address such as `https://console.example`");
+            Err(SettingError { key: "console_url".into(), reason })
+        }
+    }
+}
+
 /// What `notify` is set to.
 pub fn notify_settings(settings: &Settings) -> Result<NotifySettings, SettingError> {
     let from = settings.text("mail_from")?;
@@ -196,4 +235,24 @@ pub fn notify_settings(settings: &Settings) -> Result<NotifySettings, SettingErr
         return Err(SettingError { key: "mail_from".into(), reason });
     }
     Ok(NotifySettings { from: from.to_owned(), console_url: settings.text("console_url")?.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn the_origin_of_the_console_is_scheme_and_host() {
+        let origin = |url: &str| {
+            let layer = BTreeMap::from([("console_url".to_owned(), url.to_owned())]);
+            console_origin(&Settings::from_layers([layer]).unwrap())
+        };
+        assert_eq!(origin(""), Ok(vec![]));
+        assert_eq!(origin("https://console.example/app/"), Ok(vec!["https://console.example".to_owned()]));
+        assert_eq!(origin("http://127.0.0.1:7070"), Ok(vec!["http://127.0.0.1:7070".to_owned()]));
+        for bad in ["console.example", "https://", "javascript://x", "https://*.example", "https://user@host"] {
+            assert!(origin(bad).unwrap_err().reason.contains("is not an address"), "{bad}");
+        }
+    }
 }

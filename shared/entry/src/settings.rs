@@ -2,6 +2,7 @@
 //! `time_zone` in `DATA/settings.toml` are the same name in three spellings.
 
 use chrono_tz::Tz;
+use sluice_stages::networks::Networks;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fmt::Write as _;
@@ -82,6 +83,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("max_decompressed_bytes", "16777216", World::Both, "Largest request body in bytes after decompression."),
     setting("max_events_per_request", "10000", World::Both, "Most events in one request."),
+    setting(
+        "metrics_allowed",
+        "127.0.0.1,::1",
+        World::Both,
+        "Addresses or CIDR ranges, comma-separated, that get `/metrics` without a key. Behind a proxy that is not in `trusted_proxies` every client has the proxy's address.",
+    ),
     setting(
         "quarantine_per_key_hour",
         "10000",
@@ -267,6 +274,15 @@ impl Settings {
         })
     }
 
+    /// A setting that is a set of addresses and CIDR ranges, separated by commas.
+    pub fn networks(&self, key: &str) -> Result<Networks, SettingError> {
+        let texts = self.list(key)?;
+        Networks::parse(texts.iter().map(String::as_str)).map_err(|text| {
+            let reason = format!("`{text}` is neither an address nor a CIDR range");
+            SettingError { key: key.to_owned(), reason }
+        })
+    }
+
     /// A setting that is a list, separated by commas.
     pub fn list(&self, key: &str) -> Result<Vec<String>, SettingError> {
         Ok(self.text(key)?.split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect())
@@ -334,6 +350,10 @@ mod tests {
         assert!(settings.zone("time_zone").unwrap_err().reason.contains("`Mars`"));
         assert!(settings.number("sql_max_rows").unwrap_err().reason.contains("`many`"));
         assert_eq!(settings.text("bucket").unwrap_err().reason, "is missing");
+        let settings = Settings::from_layers([layer("metrics_allowed", "10.0.0.0/8, ten")]).unwrap();
+        assert!(settings.networks("metrics_allowed").unwrap_err().reason.contains("`ten`"));
+        let local = Settings::default().networks("metrics_allowed").unwrap();
+        assert!(local.contains([127, 0, 0, 1].into()) && !local.contains([10, 0, 0, 1].into()));
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod table;
 mod topic;
 
 pub use error::{ErrorKind, PortError};
-pub use mail::{Email, Mail, SEND_TIMEOUT};
+pub use mail::{Email, Mail, Outbox, SEND_TIMEOUT, SentMail};
 pub use objects::{ObjectMeta, Objects, PutMode};
 pub use queue::{Delivery, Depth, Queue, QueueConsole, Receipt, Settlement};
 pub use search::{Document, DocumentOutcome, IndexTemplate, Search};

@@ -30,3 +30,26 @@ pub trait Mail: Send + Sync {
     /// [`crate::ErrorKind::Invalid`].
     async fn send(&self, email: Email) -> Result<(), PortError>;
 }
+
+/// A mail as an outbox lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentMail {
+    /// Names it in the outbox: letters, digits, `-` and `.`.
+    pub id: String,
+    /// Recipient address.
+    pub to: String,
+    /// Subject, decoded.
+    pub subject: String,
+    /// When it was first sent, RFC 3339.
+    pub at: String,
+}
+
+/// Where mails lie that were sent to nobody but a folder.
+#[async_trait]
+pub trait Outbox: Send + Sync {
+    /// The newest mails, newest first.
+    async fn list(&self, limit: usize) -> Result<Vec<SentMail>, PortError>;
+
+    /// A mail with its text and its HTML; `None` where there is none with this id, whatever the id looks like.
+    async fn get(&self, id: &str) -> Result<Option<(SentMail, String, String)>, PortError>;
+}

@@ -1,10 +1,12 @@
-//! Who may do what: keys, their scopes, and how a request presents one.
+//! Who may do what: keys, their scopes, how a request presents one, and who a request is from: a key or a member's session.
 //!
 //! A key is kept under the SHA-256 of its secret, so the table cannot give a secret away and a lookup needs no comparison of secrets.
 //! Secrets have 256 random bits; nothing slower than SHA-256 is needed to keep them.
 
 use crate::http::{Request, Response};
+use crate::members::Member;
 use crate::rows;
+use crate::sessions::{self, Sessions};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,7 @@ use sluice_domain::time::{SECOND_US, Timestamp};
 use sluice_ports::{Condition, ErrorKind, Item, Key, PortError, Table, Write};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Partition of the table that holds the keys; the sort key is the SHA-256 of the secret in hexadecimal.
 pub const PARTITION: &str = "key";
@@ -62,6 +64,27 @@ impl Scope {
     /// Whether a key of this scope may do what needs `needed`.
     pub fn includes(self, needed: Self) -> bool {
         self == Self::Admin || self == needed
+    }
+}
+
+/// What a call of the API takes. A key's scope and a member's role each give some of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Right {
+    /// Search, SQL, status.
+    Read,
+    /// Rules, quarantine, dead letters; a key needs the scope `admin`.
+    Edit,
+    /// Keys and members.
+    Admin,
+}
+
+impl Right {
+    /// The scope of the keys that have it.
+    fn scope(self) -> Scope {
+        match self {
+            Self::Read => Scope::Read,
+            Self::Edit | Self::Admin => Scope::Admin,
+        }
     }
 }
 
@@ -214,9 +237,14 @@ impl KeySpec {
 
 /// A new secret: `sk_<scope>_` and 256 random bits in base64url.
 pub fn new_secret(scope: Scope) -> Result<String, PortError> {
+    Ok(format!("sk_{scope}_{}", new_token("keys.create")?))
+}
+
+/// 256 random bits in base64url.
+pub(crate) fn new_token(operation: &'static str) -> Result<String, PortError> {
     let mut bytes = [0; 32];
-    random("keys.create", &mut bytes)?;
-    Ok(format!("sk_{scope}_{}", URL_SAFE_NO_PAD.encode(bytes)))
+    random(operation, &mut bytes)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
 /// Fills `bytes` from the system's random source.
@@ -227,8 +255,10 @@ pub(crate) fn random(operation: &'static str, bytes: &mut [u8]) -> Result<(), Po
 
 /// The keys of the table, read through a small cache.
 pub struct Keys {
-    table: Arc<dyn Table>,
+    pub(crate) table: Arc<dyn Table>,
     cache: Mutex<Cache>,
+    /// The public game's, once it was read; see [`crate::game`].
+    pub(crate) game: OnceLock<String>,
 }
 
 type Hash = [u8; 32];
@@ -243,7 +273,7 @@ struct Cache {
 impl Keys {
     /// Keys of this table.
     pub fn new(table: Arc<dyn Table>) -> Self {
-        Self { table, cache: Mutex::default() }
+        Self { table, cache: Mutex::default(), game: OnceLock::new() }
     }
 
     /// The key with this secret; `None` where there is none or it was revoked. Answers are cached for [`CACHE_US`]; while the table does
@@ -426,42 +456,68 @@ pub fn present(request: &Request) -> Option<(&str, Via)> {
     found.into_iter().find_map(|(secret, via)| secret.filter(|s| !s.is_empty()).map(|s| (s, via)))
 }
 
+/// Who a request is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Principal {
+    /// Whoever has this key.
+    Key(Arc<KeyRecord>),
+    /// The member of a session.
+    Member(Box<Member>),
+}
+
+impl Principal {
+    /// Names it in records: the id of the key, or `member:` and the id of the member.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Key(key) => key.id.clone(),
+            Self::Member(member) => format!("member:{}", member.id),
+        }
+    }
+}
+
 /// A request that may not do what it asks for.
 #[derive(Debug)]
 pub struct Denial {
     /// Stable code of the reason, for example `wrong_scope`.
     pub code: &'static str,
-    /// The key that it presented, where it is one.
-    pub key: Option<Arc<KeyRecord>>,
-    /// What to answer: 401 without a key that is known and not revoked, 403 where the key is for something else, 503 where the keys cannot
-    /// be read.
+    /// Who it is from, where that is known.
+    pub who: Option<Principal>,
+    /// What to answer: 401 without a key that is known and not revoked or a session that has not ended, 403 where that is for something
+    /// else, 503 where the table does not say.
     pub reply: Response,
 }
 
+/// What to answer while the table does not say who asks.
+pub(crate) fn unreadable(error: &PortError) -> Response {
+    tracing::warn!(error.kind = ?error.kind, error.message = %error, "keys and sessions cannot be read");
+    let after_s = error.retry_after.map_or(1, |d| d.as_secs().max(1));
+    Response::error(503, "unavailable", "keys and sessions cannot be read for the moment")
+        .with_header("retry-after", after_s.to_string())
+}
+
+fn unknown(code: &'static str, message: &str) -> Denial {
+    let reply = Response::error(401, code, message).with_header("www-authenticate", "Bearer realm=\"sluice\"");
+    Denial { code, who: None, reply }
+}
+
+fn unavailable(error: &PortError) -> Denial {
+    Denial { code: "unavailable", who: None, reply: unreadable(error) }
+}
+
 /// The key of a request that may do what needs `needed`.
-pub async fn authorize(
+pub async fn authorize_key(
     request: &Request,
     keys: &Keys,
     needed: Scope,
     now: Timestamp,
 ) -> Result<Arc<KeyRecord>, Denial> {
-    let unknown = |code, message| {
-        let reply = Response::error(401, code, message).with_header("www-authenticate", "Bearer realm=\"sluice\"");
-        Denial { code, key: None, reply }
-    };
     let Some((secret, via)) = present(request) else {
         return Err(unknown("no_key", "a key is needed: `Authorization: Bearer <key>`"));
     };
     let key = match keys.authenticate(secret, now).await {
         Ok(Some(key)) => key,
         Ok(None) => return Err(unknown("unknown_key", "the key is not known, or was revoked")),
-        Err(error) => {
-            tracing::warn!(error.kind = ?error.kind, error.message = %error, "keys cannot be read");
-            let after_s = error.retry_after.map_or(1, |d| d.as_secs().max(1));
-            let reply = Response::error(503, "unavailable", "keys cannot be read for the moment")
-                .with_header("retry-after", after_s.to_string());
-            return Err(Denial { code: "unavailable", key: None, reply });
-        }
+        Err(error) => return Err(unavailable(&error)),
     };
     let (code, message) = if via == Via::Query && key.scope != Scope::Write {
         let what = format!("`?key=` takes write keys only; send this {} key in `Authorization: Bearer`", key.scope);
@@ -471,8 +527,48 @@ pub async fn authorize(
     } else {
         return Ok(key);
     };
-    Err(Denial { code, key: Some(key), reply: Response::error(403, code, message) })
+    Err(Denial { code, who: Some(Principal::Key(key)), reply: Response::error(403, code, message) })
 }
+
+/// Who a request is from, where that may do what takes `right`: a key, or, where it presents none, a session. What a session changes must
+/// come from a page of this site.
+pub async fn authorize(
+    request: &Request,
+    keys: &Keys,
+    sessions: &Sessions,
+    right: Right,
+    now: Timestamp,
+) -> Result<Principal, Denial> {
+    let token = sessions::token(request).filter(|_| present(request).is_none());
+    let Some(token) = token else {
+        return authorize_key(request, keys, right.scope(), now).await.map(Principal::Key);
+    };
+    let member = match sessions.find(token, now).await {
+        Ok(Some(member)) => member,
+        Ok(None) => return Err(unknown("no_session", "the session has ended; sign in again")),
+        Err(error) => return Err(unavailable(&error)),
+    };
+    let (code, message) = if sessions::is_forgeable(request) {
+        (CROSS_SITE, "a session changes something only from a page of this site, by a body of type application/json")
+    } else if !member.role.grants(right) {
+        ("wrong_role", "the member's role does not allow this")
+    } else {
+        return Ok(Principal::Member(Box::new(member)));
+    };
+    Err(Denial { code, who: Some(Principal::Member(Box::new(member))), reply: Response::error(403, code, message) })
+}
+
+/// Whether a request is from anybody known, whatever that may do. While the table does not say, nobody is.
+pub async fn is_known(request: &Request, keys: &Keys, sessions: &Sessions, now: Timestamp) -> bool {
+    match (present(request), sessions::token(request)) {
+        (Some((secret, _)), _) => matches!(keys.authenticate(secret, now).await, Ok(Some(_))),
+        (None, Some(token)) => matches!(sessions.find(token, now).await, Ok(Some(_))),
+        (None, None) => false,
+    }
+}
+
+/// Code of a request that another site's page may have made a browser send.
+pub(crate) const CROSS_SITE: &str = "cross_site";
 
 #[cfg(test)]
 mod tests {
@@ -625,10 +721,10 @@ mod tests {
             let (secret, made) = keys.create(spec, None, at(0)).await.unwrap();
             let request = with_header("authorization", &format!("Bearer {secret}"));
             for (needed, open) in [Scope::Write, Scope::Read, Scope::Admin].into_iter().zip(opens) {
-                match authorize(&request, &keys, needed, at(0)).await {
+                match authorize_key(&request, &keys, needed, at(0)).await {
                     Ok(key) => assert!(open && *key == made, "{needed} {made:?}"),
                     Err(denial) => {
-                        let known = denial.key.as_deref() == Some(&made);
+                        let known = denial.who == Some(Principal::Key(Arc::new(made.clone())));
                         assert!(!open && known && denial.reply.status == 403, "{needed} {made:?} {denial:?}");
                     }
                 }
@@ -642,12 +738,12 @@ mod tests {
         let (admin, _) = keys.create(KeySpec::admin(), None, at(0)).await.unwrap();
         let (write, _) = keys.create(KeySpec::write(["shop"]), None, at(0)).await.unwrap();
         let query = |secret: &str| Request { query: vec![("key".into(), secret.into())], ..Request::default() };
-        let status = async |request: Request| match authorize(&request, &keys, Scope::Write, at(0)).await {
+        let status = async |request: Request| match authorize_key(&request, &keys, Scope::Write, at(0)).await {
             Ok(_) => 200,
-            Err(Denial { reply, key, .. }) => {
+            Err(Denial { reply, who, .. }) => {
                 let body = String::from_utf8(reply.body.to_vec()).unwrap();
                 assert!(present(&request).is_none_or(|(s, _)| !body.contains(s)), "{body}");
-                assert_eq!(key.is_some(), reply.status == 403);
+                assert_eq!(who.is_some(), reply.status == 403);
                 reply.status
             }
         };

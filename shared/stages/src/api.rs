@@ -1,32 +1,44 @@
 //! `api`: what the console and the command line ask for: search, SQL, status, queues, rules, keys.
 //!
-//! Reading takes a `read` key; whatever changes something or shows other people's bytes takes an `admin` key and is recorded as
-//! `sluice.audit` before it is done, so that nothing is done unrecorded. So are the calls of known keys that are refused, up to
-//! [`MAX_REFUSED_PER_HOUR`]; calls without a known key are not, since anybody can make them.
+//! Reading takes a `read` key or a signed-in member; whatever changes something or shows other people's bytes takes an `admin` key or a
+//! member in the role for it, and is recorded as `sluice.audit` before it is done, so that nothing is done unrecorded. So are the calls of
+//! known keys and members that are refused, up to [`MAX_REFUSED_PER_HOUR`]; calls of nobody known are not, since anybody can make them.
 
+mod game;
+pub mod members;
+pub mod metrics;
+mod outbox;
 mod quarantine;
+mod tables;
 
-use crate::access::{self, DEFAULT_MAX_AGE_DAYS, Denial, KeySpec, Keys, Scope};
+use crate::access::{self, DEFAULT_MAX_AGE_DAYS, Denial, KeySpec, Keys, Right, Scope};
+use crate::attempts::Attempts;
 use crate::http::{Request, Response};
 use crate::ledger::audit::{self, Asked, AuditPorts, Audited};
 use crate::ledger::{self, Counts, Report, Sink};
 use crate::limits::Allowance;
+use crate::members::Members;
+use crate::networks::Networks;
 use crate::quarantine::desk::Desk;
+use crate::requests::Requests;
+use crate::routes;
 use crate::rules::{Rules, RulesError, StoredRule};
+use crate::sessions::Sessions;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sluice_domain::event::{Event, Shared};
 use sluice_domain::json as strict;
 use sluice_domain::message::{self, Entry};
+use sluice_domain::schema::Registry;
 use sluice_domain::time::Timestamp;
-use sluice_ports::{Depth, ErrorKind, Message, PortError, QueueConsole, Search, Sql, SqlLimits, Table, Topic};
+use sluice_ports::{Depth, ErrorKind, Message, Outbox, PortError, QueueConsole, Search, Sql, SqlLimits, Table, Topic};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use uuid::Uuid;
 
 /// Indices that a search may name begin with this.
 const INDEX_PREFIX: &str = "sluice-";
-/// Refused admin calls that are recorded per key and hour, in each process: a write key is public, and whoever has it could fill the lake.
+/// Refused calls that are recorded per key or member and hour, in each process: a write key is public, and whoever has it could fill the lake.
 pub const MAX_REFUSED_PER_HOUR: u32 = 100;
 /// What a record names as target is cut to this.
 const MAX_TARGET_BYTES: usize = 512;
@@ -51,12 +63,22 @@ pub struct ApiPorts {
     pub queues: Arc<dyn QueueConsole>,
     /// The keys.
     pub keys: Arc<Keys>,
+    /// The members.
+    pub members: Arc<Members>,
+    /// Their sessions.
+    pub sessions: Arc<Sessions>,
     /// The rules.
     pub rules: Arc<Rules>,
     /// The quarantine.
     pub desk: Desk,
     /// What an audit of the ledger reads.
     pub audit: AuditPorts,
+    /// The schemas.
+    pub registry: Arc<Registry>,
+    /// How many requests were answered.
+    pub requests: Arc<Requests>,
+    /// Mails in a folder; `None` where mails are sent.
+    pub outbox: Option<Arc<dyn Outbox>>,
 }
 
 /// How `api` is set.
@@ -66,13 +88,17 @@ pub struct ApiSettings {
     pub sql_limits: SqlLimits,
     /// The queues before each sink; a sink that is not here is switched off.
     pub sink_queues: BTreeMap<Sink, Vec<String>>,
+    /// Who gets the metrics without a key.
+    pub metrics_allowed: Networks,
 }
 
 /// The stage.
 pub struct Api {
     ports: ApiPorts,
     settings: ApiSettings,
+    attempts: Attempts,
     refused: Allowance,
+    rankings: game::Rankings,
 }
 
 type Reply = Result<Response, Response>;
@@ -80,14 +106,17 @@ type Reply = Result<Response, Response>;
 impl Api {
     /// A stage over these ports.
     pub fn new(ports: ApiPorts, settings: ApiSettings) -> Self {
-        Self { ports, settings, refused: Allowance::default() }
+        let attempts = Attempts::new(ports.table.clone());
+        Self { ports, settings, attempts, refused: Allowance::default(), rankings: game::Rankings::default() }
     }
 
     /// Answers a request.
     pub async fn handle(&self, request: &Request, now: Timestamp) -> Response {
-        let path: Vec<&str> = request.path.trim_start_matches("/v1/").trim_end_matches('/').split('/').collect();
+        let path = segments(&request.path);
         let call = Call { request, now };
         let reply = match (path.as_slice(), request.method.as_str()) {
+            (["", "metrics"], "GET") => self.metrics(call).await,
+            (["", "openapi.json"], "GET") => Ok(Response::json(200, &routes::document())),
             (["search"], "POST") => self.search(call).await,
             (["sql"], "POST") => self.sql(call).await,
             (["status"], "GET") => self.status(call).await,
@@ -102,48 +131,65 @@ impl Api {
             (["keys"], "GET") => self.list_keys(call).await,
             (["keys"], "POST") => self.create_key(call).await,
             (["keys", id], "DELETE") => self.revoke_key(call, id).await,
+            (["tables"], "GET") => self.tables(call).await,
+            (["game", "config"], "GET") => self.game_config(call).await,
+            (["game", "ranking"], "GET") => self.ranking(call).await,
+            (["outbox"], "GET") => self.list_outbox(call).await,
+            (["outbox", id], "GET") => self.show_mail(call, id).await,
+            (["sessions"], "POST") => self.sign_in(call).await,
+            (["sessions", "current"], "GET") => self.who(call).await,
+            (["sessions", "current"], "DELETE") => self.sign_out(call).await,
+            (["members"], "GET") => self.list_members(call).await,
+            (["members"], "POST") => self.invite(call).await,
+            (["members", "me", "password"], "PUT") => self.set_password(call).await,
+            (["members", id], "PATCH") => self.change_member(call, id).await,
+            (["members", id], "DELETE") => self.remove_member(call, id).await,
             (["quarantine"], "GET") => self.list_quarantine(call).await,
             (["quarantine", "count"], "GET") => self.count_quarantine(call).await,
             (["quarantine", "repair"], "POST") => self.repair_quarantine(call).await,
             (["quarantine", "replay"], "POST") => self.replay_quarantine(call).await,
             (["quarantine", day, id], "GET") => self.show_quarantine(call, day, id).await,
-            (path, _) => Err(unknown(path)),
+            _ => Err(unknown(&request.path)),
         };
         reply.unwrap_or_else(|refusal| refusal)
     }
 
     async fn allow_reading(&self, call: Call<'_>) -> Result<(), Response> {
-        let allowed = access::authorize(call.request, &self.ports.keys, Scope::Read, call.now).await;
+        let (keys, sessions) = (&self.ports.keys, &self.ports.sessions);
+        let allowed = access::authorize(call.request, keys, sessions, Right::Read, call.now).await;
         allowed.map(drop).map_err(|denial| denial.reply)
     }
 
-    /// Lets an admin call pass: looks who asks, reads what is asked and of what (`target` where that cannot be read), and records it.
-    async fn admin<T: Send>(
+    /// Lets a call pass that takes more than reading: looks who asks, reads what is asked and of what (`target` where that cannot be read),
+    /// and records it.
+    async fn allow<T: Send>(
         &self,
         call: Call<'_>,
+        right: Right,
         action: &str,
         target: &str,
         read: impl FnOnce(&Request) -> Result<(T, String), Response> + Send,
     ) -> Result<T, Response> {
-        let key = match access::authorize(call.request, &self.ports.keys, Scope::Admin, call.now).await {
-            Ok(key) => key,
-            Err(Denial { code, key, reply }) => {
-                if let Some(key) = key
-                    && self.refused.take(&key.id, MAX_REFUSED_PER_HOUR, 1, call.now) == 1
+        let (keys, sessions) = (&self.ports.keys, &self.ports.sessions);
+        let who = match access::authorize(call.request, keys, sessions, right, call.now).await {
+            Ok(who) => who.name(),
+            Err(Denial { code, who, reply }) => {
+                if let Some(who) = who.map(|who| who.name())
+                    && self.refused.take(&who, MAX_REFUSED_PER_HOUR, 1, call.now) == 1
                 {
-                    self.record_refusal(call, &key.id, action, target, code).await;
+                    self.record_refusal(call, &who, action, target, code).await;
                 }
                 return Err(reply);
             }
         };
         match read(call.request) {
             Ok((asked, target)) => {
-                let recorded = self.record(call, &key.id, action, &target, "allowed").await;
+                let recorded = self.record(call, &who, action, &target, "allowed").await;
                 recorded.map_err(|e| failed("the call could not be recorded, so it was not done", &e))?;
                 Ok(asked)
             }
             Err(reply) => {
-                self.record_refusal(call, &key.id, action, target, UNREADABLE).await;
+                self.record_refusal(call, &who, action, target, UNREADABLE).await;
                 Err(reply)
             }
         }
@@ -314,7 +360,7 @@ impl Api {
     }
 
     async fn peek(&self, call: Call<'_>, name: &str) -> Reply {
-        self.admin(call, "queues.peek", name, of(name)).await?;
+        self.allow(call, Right::Edit, "queues.peek", name, of(name)).await?;
         let limit = call.request.query("limit").and_then(|l| l.parse().ok()).unwrap_or(10).min(MAX_PEEK);
         let messages =
             self.ports.queues.peek(name, limit).await.map_err(|e| failed("the queue could not be read", &e))?;
@@ -339,20 +385,20 @@ impl Api {
             let ask = if request.body.is_empty() { Ask::default() } else { body(request)? };
             Ok((ask, name.to_owned()))
         };
-        let ask = self.admin(call, "queues.redrive", name, read).await?;
+        let ask = self.allow(call, Right::Edit, "queues.redrive", name, read).await?;
         let moved = self.ports.queues.redrive(name, ask.limit.unwrap_or(u64::MAX)).await;
         Ok(Response::json(200, &json!({"moved": moved.map_err(|e| failed("the messages could not be moved", &e))?})))
     }
 
     async fn list_rules(&self, call: Call<'_>) -> Reply {
-        self.admin(call, "rules.list", "", of("")).await?;
+        self.allow(call, Right::Edit, "rules.list", "", of("")).await?;
         let rules = self.ports.rules.list().await.map_err(|e| refused_rule(&e))?;
         let rows: Vec<Value> = rules.iter().map(rule_row).collect();
         Ok(Response::json(200, &json!({"rules": rows})))
     }
 
     async fn get_rule(&self, call: Call<'_>, id: &str) -> Reply {
-        self.admin(call, "rules.get", id, of(id)).await?;
+        self.allow(call, Right::Edit, "rules.get", id, of(id)).await?;
         match self.ports.rules.get(id).await.map_err(|e| refused_rule(&e))? {
             Some(rule) => Ok(Response::json(200, &rule_row(&rule))),
             None => Err(missing("rule", id)),
@@ -369,13 +415,13 @@ impl Api {
             let text = String::from_utf8(request.body.to_vec());
             Ok((text.map_err(|_| Response::error(400, UNREADABLE, "the body is not UTF-8"))?, target))
         };
-        let text = self.admin(call, "rules.create", "", read).await?;
+        let text = self.allow(call, Right::Edit, "rules.create", "", read).await?;
         let rule = self.ports.rules.create(&text, call.now).await.map_err(|e| refused_rule(&e))?;
         Ok(Response::json(201, &rule_row(&rule)))
     }
 
     async fn delete_rule(&self, call: Call<'_>, id: &str) -> Reply {
-        self.admin(call, "rules.delete", id, of(id)).await?;
+        self.allow(call, Right::Edit, "rules.delete", id, of(id)).await?;
         match self.ports.rules.delete(id).await.map_err(|e| refused_rule(&e))? {
             true => Ok(Response::empty(204)),
             false => Err(missing("rule", id)),
@@ -383,7 +429,7 @@ impl Api {
     }
 
     async fn list_keys(&self, call: Call<'_>) -> Reply {
-        self.admin(call, "keys.list", "", of("")).await?;
+        self.allow(call, Right::Admin, "keys.list", "", of("")).await?;
         let keys = self.ports.keys.list().await.map_err(|e| failed("the keys could not be read", &e))?;
         Ok(Response::json(200, &json!({"keys": keys})))
     }
@@ -394,7 +440,7 @@ impl Api {
             let target = format!("{} for {} `{}`", ask.scope.name(), ask.sources.join(","), ask.name);
             Ok((ask, target))
         };
-        let ask = self.admin(call, "keys.create", "", read).await?;
+        let ask = self.allow(call, Right::Admin, "keys.create", "", read).await?;
         let spec = KeySpec {
             scope: ask.scope,
             sources: ask.sources,
@@ -413,7 +459,7 @@ impl Api {
     }
 
     async fn revoke_key(&self, call: Call<'_>, id: &str) -> Reply {
-        self.admin(call, "keys.revoke", id, of(id)).await?;
+        self.allow(call, Right::Admin, "keys.revoke", id, of(id)).await?;
         match self.ports.keys.revoke(id, call.now).await.map_err(|e| failed("the key could not be revoked", &e))? {
             Some(_) => Ok(Response::empty(204)),
             None => Err(missing("key", id)),
@@ -523,7 +569,7 @@ fn body<T: for<'de> Deserialize<'de>>(request: &Request) -> Result<T, Response> 
         .map_err(|e| Response::error(400, UNREADABLE, format!("the body cannot be read: {e}")))
 }
 
-/// Reads nothing from an admin call: its path says what it is asked of.
+/// Reads nothing from a call: its path says what it is asked of.
 fn of(target: &str) -> impl FnOnce(&Request) -> Result<((), String), Response> {
     let target = target.to_owned();
     move |_| Ok(((), target))
@@ -533,19 +579,18 @@ fn missing(what: &str, id: &str) -> Response {
     Response::error(404, "not_found", format!("there is no {what} `{}`", id.chars().take(64).collect::<String>()))
 }
 
+/// A path without what most paths of the API begin with; `/metrics` begins with an empty segment.
+fn segments(path: &str) -> Vec<&str> {
+    path.strip_prefix("/v1/").unwrap_or(path).trim_end_matches('/').split('/').collect()
+}
+
 /// The methods of a path that is known, or not found.
-fn unknown(path: &[&str]) -> Response {
-    let allowed = match path {
-        ["search" | "sql"] | ["queues", _, "redrive"] | ["quarantine", "repair" | "replay"] => "POST",
-        ["status" | "ledger" | "queues" | "quarantine"] | ["queues", _, "messages"] | ["quarantine", "count"] => "GET",
-        ["quarantine", _, _] => "GET",
-        // `ingest` answers these; what else arrives at their path arrives here.
-        ["events"] => "OPTIONS, POST",
-        ["rules" | "keys"] => "GET, POST",
-        ["rules", _] => "GET, DELETE",
-        ["keys", _] => "DELETE",
-        _ => return Response::error(404, "not_found", "there is nothing at this path"),
-    };
+fn unknown(path: &str) -> Response {
+    let methods = routes::methods(path);
+    if methods.is_empty() {
+        return Response::error(404, "not_found", "there is nothing at this path");
+    }
+    let allowed = methods.into_iter().collect::<Vec<_>>().join(", ");
     Response::error(405, "method_not_allowed", format!("this path takes {allowed}")).with_header("allow", allowed)
 }
 

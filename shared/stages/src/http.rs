@@ -55,6 +55,17 @@ impl Response {
         Self { status, headers, body: Bytes::from(body.to_string()) }
     }
 
+    /// A reply of plain text.
+    pub fn text(status: u16, body: impl Into<String>) -> Self {
+        let body = Bytes::from(body.into());
+        let headers = BTreeMap::from([
+            ("content-type".to_owned(), "text/plain; charset=utf-8".to_owned()),
+            ("cache-control".to_owned(), "no-store".to_owned()),
+            ("x-content-type-options".to_owned(), "nosniff".to_owned()),
+        ]);
+        Self { status, headers, body }
+    }
+
     /// An error reply: `{"error":{"code","message"}}`. The message is safe to show: no secret, no payload, no inner error.
     pub fn error(status: u16, code: &str, message: impl Into<String>) -> Self {
         Self::json(status, &json!({"error": {"code": code, "message": message.into()}}))

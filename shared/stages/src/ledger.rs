@@ -263,7 +263,7 @@ impl Counts {
         Self { received: accepted + rejected, accepted, rejected, sinks: sinks.collect() }
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.received += other.received;
         self.accepted += other.accepted;
         self.rejected += other.rejected;

@@ -6,8 +6,11 @@
 
 pub mod access;
 pub mod api;
+pub mod attempts;
 pub mod convert;
 pub mod detect;
+pub mod exposition;
+pub mod game;
 pub mod groups;
 pub mod http;
 pub mod index;
@@ -17,8 +20,14 @@ mod intake;
 pub mod item;
 pub mod ledger;
 mod limits;
+pub mod members;
+pub mod networks;
 pub mod notify;
 mod partitions;
+pub mod passwords;
 pub mod quarantine;
+pub mod requests;
+pub mod routes;
 mod rows;
 pub mod rules;
+pub mod sessions;

@@ -10,7 +10,7 @@ use sluice_adapters_aws::{Resource, secrets};
 use sluice_columnar::ParquetEncoder;
 use sluice_domain::time::Timestamp;
 use sluice_entry::Function;
-use sluice_entry::functions::{ApiFunction, ingest_settings};
+use sluice_entry::functions::{ApiFunction, console_origin, ingest_settings};
 use sluice_entry::settings::SettingError;
 use sluice_ports::{Document, DocumentOutcome, ErrorKind, IndexTemplate, PortError, Queue, Search, SqlLimits};
 use sluice_stages::access::{KeySpec, Keys};
@@ -18,8 +18,12 @@ use sluice_stages::api::{Api, ApiPorts, ApiSettings};
 use sluice_stages::ingest::{Ingest, IngestPorts};
 use sluice_stages::ledger::Sink;
 use sluice_stages::ledger::audit::AuditPorts;
+use sluice_stages::members::Members;
+use sluice_stages::passwords::{Cost, Passwords};
 use sluice_stages::quarantine::desk::{Desk, DeskPorts};
+use sluice_stages::requests::Requests;
 use sluice_stages::rules::Rules;
+use sluice_stages::sessions::Sessions;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -35,6 +39,7 @@ pub fn run() -> ExitCode {
         let table = Arc::new(start.table()?);
         let keys = Arc::new(Keys::new(table.clone()));
         make_first_key(start, &keys).await?;
+        keys.make_game_key(console_origin(&start.settings)?, Timestamp::from_system(SystemTime::now())).await?;
         let queues = queues(start.settings.text("queues")?)?;
         let search: Arc<dyn Search> = match search::open(start).await? {
             Some(search) => search,
@@ -47,7 +52,11 @@ pub fn run() -> ExitCode {
                 .min(crate::timeout("api") - ANSWER),
             max_memory_bytes: usize::MAX,
         };
-        let settings = ApiSettings { sql_limits, sink_queues: sink_queues(&queues) };
+        let settings = ApiSettings {
+            sql_limits,
+            sink_queues: sink_queues(&queues),
+            metrics_allowed: start.settings.networks("metrics_allowed")?,
+        };
         let topic = start.topic()?;
         let registry = start.registry().await?;
         let ports = IngestPorts { topic: topic.clone(), quarantine: start.quarantine()?, keys: keys.clone() };
@@ -64,7 +73,9 @@ pub fn run() -> ExitCode {
             search: search.clone(),
             row_count: Arc::new(ParquetEncoder::new()),
         };
-        let desk = Desk::new(ports, registry);
+        let desk = Desk::new(ports, registry.clone());
+        let members = Arc::new(Members::new(table.clone(), Passwords::new(Cost::USUAL)?));
+        let requests = Arc::new(Requests::new(table.clone())?);
         let ports = ApiPorts {
             search,
             sql: Arc::new(athena(start)?),
@@ -72,11 +83,16 @@ pub fn run() -> ExitCode {
             topic,
             queues: Arc::new(SqsConsole::new(&start.connection, QUEUES, queues)),
             keys,
+            sessions: Arc::new(Sessions::new(table.clone(), members.clone())),
+            members,
             rules: Arc::new(Rules::new(table)),
             desk,
             audit,
+            registry,
+            requests: requests.clone(),
+            outbox: None,
         };
-        Ok(Arc::new(ApiFunction(Api::new(ports, settings))) as Arc<dyn Function>)
+        Ok(Arc::new(ApiFunction { stage: Api::new(ports, settings), requests }) as Arc<dyn Function>)
     })
 }
 

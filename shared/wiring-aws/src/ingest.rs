@@ -5,15 +5,19 @@ use sluice_entry::Function;
 use sluice_entry::functions::{HttpFunction, ingest_settings};
 use sluice_stages::access::Keys;
 use sluice_stages::ingest::{Ingest, IngestPorts};
+use sluice_stages::requests::Requests;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 /// Runs the function.
 pub fn run() -> ExitCode {
     start("ingest", async |start| {
-        let keys = Arc::new(Keys::new(Arc::new(start.table()?)));
+        let table = Arc::new(start.table()?);
+        let requests = Arc::new(Requests::new(table.clone())?);
+        let keys = Arc::new(Keys::new(table));
         let ports = IngestPorts { topic: start.topic()?, quarantine: start.quarantine()?, keys };
         let settings = ingest_settings(&start.settings)?;
-        Ok(Arc::new(HttpFunction(Ingest::new(ports, start.registry().await?, settings))) as Arc<dyn Function>)
+        let stage = Ingest::new(ports, start.registry().await?, settings);
+        Ok(Arc::new(HttpFunction { stage, requests }) as Arc<dyn Function>)
     })
 }

@@ -30,11 +30,15 @@ use sluice_stages::index::{Index, IndexPorts, IndexSettings};
 use sluice_stages::ingest::{Ingest, IngestPorts};
 use sluice_stages::ledger::CountingOff;
 use sluice_stages::ledger::audit::AuditPorts;
+use sluice_stages::members::Members;
 use sluice_stages::notify::{Notify, NotifyPorts};
+use sluice_stages::passwords::{Cost, Passwords};
 use sluice_stages::quarantine::Quarantine;
 use sluice_stages::quarantine::desk::{Desk, DeskPorts};
 use sluice_stages::quarantine::sweep::{Letters, Sweep};
+use sluice_stages::requests::Requests;
 use sluice_stages::rules::Rules;
+use sluice_stages::sessions::Sessions;
 use sluice_template::{Pattern, Topology, Trigger};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -60,6 +64,10 @@ pub struct Wiring {
     pub state: State,
     /// The keys.
     pub keys: Arc<Keys>,
+    /// Who signs in to the console.
+    pub members: Arc<Members>,
+    /// Their sessions.
+    pub sessions: Arc<Sessions>,
     /// Functions by verb, without those that are switched off.
     pub functions: HashMap<String, Arc<dyn Function>>,
 }
@@ -87,19 +95,23 @@ impl Wiring {
         let quarantine = state.queue(QUARANTINE_QUEUE).context("the template misses a queue that the stages use")?;
         let table = state.table();
         let objects: Arc<dyn Objects> = Arc::new(DiskObjects::open(data)?);
-        let mail: Arc<dyn Mail> = Arc::new(OutboxMail::open(data.join("outbox"))?);
+        let outbox = Arc::new(OutboxMail::open(data.join("outbox"))?);
+        let mail: Arc<dyn Mail> = outbox.clone();
         let search_config =
             EmbeddedSearchConfig { writer_memory_bytes: settings.size("search_memory_bytes")?, ..Default::default() };
         let search: Arc<dyn Search> = Arc::new(EmbeddedSearch::open(&data.join("search"), search_config)?);
         let lake = RecordedLake { table: table.clone(), registry: registry.clone(), objects: data.to_owned() };
         let sql: Arc<dyn Sql> = Arc::new(EmbeddedSql::new(Arc::new(lake), EmbeddedSqlConfig::default()));
         let keys = Arc::new(Keys::new(table.clone()));
+        let members = Arc::new(Members::new(table.clone(), Passwords::new(Cost::USUAL)?));
+        let sessions = Arc::new(Sessions::new(table.clone(), members.clone()));
         let rules = Arc::new(Rules::new(table.clone()));
+        let requests = Arc::new(Requests::new(table.clone())?);
 
         let mut functions: HashMap<String, Arc<dyn Function>> = HashMap::new();
         let ports = IngestPorts { topic: topic.clone(), quarantine: quarantine.clone(), keys: keys.clone() };
         let ingest = Arc::new(Ingest::new(ports, registry.clone(), ingest_settings(settings)?));
-        functions.insert("ingest".into(), Arc::new(HttpFunction(ingest.clone())));
+        functions.insert("ingest".into(), Arc::new(HttpFunction { stage: ingest.clone(), requests: requests.clone() }));
         let ports = ConvertPorts { objects: objects.clone(), table: table.clone(), quarantine: quarantine.clone() };
         let convert =
             Convert::new(ports, registry.clone(), Arc::new(ParquetEncoder::new()), ConvertSettings::default());
@@ -129,24 +141,40 @@ impl Wiring {
             queues: replay_queues(topology, &off, &state)?,
         };
         let objects = ports.objects.clone();
-        let desk = Desk::new(ports, registry);
+        let desk = Desk::new(ports, registry.clone());
         let row_count = Arc::new(ParquetEncoder::new());
         let audit = AuditPorts { table: table.clone(), objects, search: search.clone(), row_count };
         let queues = state.console();
-        let ports = ApiPorts { search, sql, table, topic, queues, keys: keys.clone(), rules, desk, audit };
+        let ports = ApiPorts {
+            search,
+            sql,
+            table,
+            topic,
+            queues,
+            keys: keys.clone(),
+            members: members.clone(),
+            sessions: sessions.clone(),
+            rules,
+            desk,
+            audit,
+            registry,
+            requests: requests.clone(),
+            outbox: Some(outbox),
+        };
         let sql_limits = SqlLimits {
             max_rows: settings.size("sql_max_rows")?,
             timeout: Duration::from_millis(settings.number("sql_timeout_ms")?),
             max_memory_bytes: settings.size("sql_memory_bytes")?,
         };
-        let api = Api::new(ports, ApiSettings { sql_limits, sink_queues: sinks.queues });
-        functions.insert("api".into(), Arc::new(ApiFunction(api)));
+        let metrics_allowed = settings.networks("metrics_allowed")?;
+        let api = Api::new(ports, ApiSettings { sql_limits, sink_queues: sinks.queues, metrics_allowed });
+        functions.insert("api".into(), Arc::new(ApiFunction { stage: api, requests }));
 
         if let Some((id, f)) = topology.functions.iter().find(|(_, f)| !functions.contains_key(&f.verb)) {
             bail!("the template's function `{id}` names a stage `{}` that this program does not have", f.verb);
         }
         functions.retain(|verb, _| !off.contains(verb));
-        Ok(Self { state, keys, functions })
+        Ok(Self { state, keys, members, sessions, functions })
     }
 }
 

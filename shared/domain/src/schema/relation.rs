@@ -3,10 +3,13 @@
 //! - `x-max-field: "whole"` on an integer: it is at most the integer `whole` of the same data.
 //! - `x-percent-of: ["part", "whole"]` on a number: the server computes it as part / whole × 100, and as 0 where the whole is 0. The part has
 //!   `x-max-field: "whole"` and `minimum: 0`, so that the result is 0 to 100.
+//! - `x-judge: "square-blitz"` on a string: in events of this source the server says there why the play cannot have been ([`crate::game`]),
+//!   where it cannot. The file has the integers `total_squares`, `clicked_count` and `duration_ms`, and `reaction_ms`, a list of integers.
 //!
 //! A relation says nothing where one of its fields is absent.
 
 use super::{Cell, Column, ColumnKind, Violation, violation};
+use crate::game::{self, Play};
 use crate::json::Object;
 use serde_json::{Map, Value as Json};
 
@@ -15,6 +18,17 @@ use serde_json::{Map, Value as Json};
 pub(super) struct Relations {
     at_most: Vec<AtMost>,
     percents: Vec<Percent>,
+    judges: Vec<Judge>,
+}
+
+/// The field that says why a play is doubted, and where the play stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Judge {
+    field: usize,
+    total_squares: usize,
+    clicked_count: usize,
+    reaction_ms: usize,
+    duration_ms: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +77,25 @@ impl Relations {
             })?;
             relations.percents.push(Percent { field, part, whole });
         }
+        for (field, at, rules) in annotated("x-judge") {
+            let judge = || {
+                let integer = |name: &str| position(name).filter(|i| columns[*i].kind == ColumnKind::Integer);
+                let integers = ColumnKind::List(Box::new(ColumnKind::Integer));
+                Some(Judge {
+                    field,
+                    total_squares: integer("total_squares")?,
+                    clicked_count: integer("clicked_count")?,
+                    reaction_ms: position("reaction_ms").filter(|i| columns[*i].kind == integers)?,
+                    duration_ms: integer("duration_ms")?,
+                })
+            };
+            let is_known = rules.as_str() == Some(game::SOURCE) && columns[field].kind == ColumnKind::Text;
+            let judge = judge().filter(|_| is_known).ok_or_else(|| {
+                let what = format!("stands at a string and is `{}`, beside the fields of a play", game::SOURCE);
+                (at, what)
+            })?;
+            relations.judges.push(judge);
+        }
         Ok(relations)
     }
 
@@ -80,13 +113,43 @@ impl Relations {
         Ok(())
     }
 
-    /// What the server computes from data that fits: columns and values.
-    pub(super) fn compute<'c>(&self, columns: &'c [Column], data: &Object<'_>) -> Vec<(&'c Column, f64)> {
+    /// What the server computes from data that fits, in an event of this source: columns and values.
+    pub(super) fn compute<'c>(
+        &self,
+        columns: &'c [Column],
+        data: &Object<'_>,
+        source: &str,
+    ) -> Vec<(&'c Column, Json)> {
         let percent = |p: &Percent| {
             let (part, whole) = (integer(&columns[p.part], data)?, integer(&columns[p.whole], data)?);
-            Some((&columns[p.field], percent(part, whole)))
+            Some((&columns[p.field], percent(part, whole).into()))
         };
-        self.percents.iter().filter_map(percent).collect()
+        let doubts = |judge: &Judge| {
+            let doubts = judge.play(columns, data)?.doubts()?;
+            Some((&columns[judge.field], doubts.into()))
+        };
+        let judged = self.judges.iter().filter(|_| source == game::SOURCE).filter_map(doubts);
+        self.percents.iter().filter_map(percent).chain(judged).collect()
+    }
+}
+
+impl Judge {
+    /// The play that is sent; `None` without the counts.
+    fn play(&self, columns: &[Column], data: &Object<'_>) -> Option<Play> {
+        let list = &columns[self.reaction_ms];
+        let reaction_ms = match data.get(&list.name).map(|node| list.read(node)) {
+            Some(Ok(Cell::List(cells))) => {
+                let number = |cell| if let Cell::Integer(ms) = cell { Some(ms) } else { None };
+                cells.into_iter().filter_map(number).collect()
+            }
+            _ => Vec::new(),
+        };
+        Some(Play {
+            total_squares: integer(&columns[self.total_squares], data)?,
+            clicked_count: integer(&columns[self.clicked_count], data)?,
+            reaction_ms,
+            duration_ms: integer(&columns[self.duration_ms], data),
+        })
     }
 }
 
@@ -123,7 +186,30 @@ mod tests {
     fn computed(data: &str) -> Vec<f64> {
         let schema = Schema::parse("f", FILE).unwrap();
         let node = json::parse_str(data).unwrap();
-        schema.relations.compute(&schema.columns, node.as_object().unwrap()).into_iter().map(|(_, v)| v).collect()
+        let computed = schema.relations.compute(&schema.columns, node.as_object().unwrap(), "g");
+        computed.into_iter().map(|(_, v)| v.as_f64().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_play_of_the_game_is_judged_and_no_other() {
+        let schema = Schema::parse("f", include_str!("../../../../schemas/game.result.json")).unwrap();
+        let suspect = |source: &str, data: &str| {
+            let node = json::parse_str(data).unwrap();
+            let computed = schema.relations.compute(&schema.columns, node.as_object().unwrap(), source);
+            let found = computed.into_iter().find(|(column, _)| column.name == "suspect");
+            found.map(|(_, value)| value.as_str().unwrap().to_owned())
+        };
+        let data = |reaction: &str| {
+            format!(r#"{{"play_id":"p","total_squares":50,"clicked_count":1,"reaction_ms":{reaction}}}"#)
+        };
+        assert_eq!(suspect(game::SOURCE, &data("[9]")).as_deref(), Some("reaction_too_short"));
+        assert_eq!(suspect("another", &data("[9]")), None);
+        for fine in ["[400]", "[]", "null", "[400,null]"] {
+            assert_eq!(suspect(game::SOURCE, &data(fine)), None, "{fine}");
+        }
+        let short = r#"{"play_id":"p","total_squares":50,"clicked_count":1,"duration_ms":5}"#;
+        assert_eq!(suspect(game::SOURCE, short).as_deref(), Some("duration_too_short"));
+        assert_eq!(suspect(game::SOURCE, r#"{"play_id":"p","total_squares":50,"duration_ms":5}"#), None);
     }
 
     #[test]
@@ -162,6 +248,7 @@ mod tests {
             (percent, r#""x-percent-of":["hit","name"]"#, "/properties/rate/x-percent-of"),
             (r#""hit":{"type":"integer","minimum":0,"#, r#""hit":{"type":"integer","#, "/properties/rate/x-percent-of"),
             (r#""name":{"#, r#""name":{"x-percent-of":["hit","total"],"#, "/properties/name/x-percent-of"),
+            (r#""name":{"#, r#""name":{"x-judge":"square-blitz","#, "/properties/name/x-judge"),
         ] {
             let text = FILE.replace(old, new);
             assert_ne!(text, FILE);

@@ -1,4 +1,5 @@
-//! `/v1/quarantine`: what an operator does with what is kept there. All of it takes an admin key: the bytes are other people's.
+//! `/v1/quarantine`: what an operator does with what is kept there. All of it takes an admin key or an editor: the
+//! bytes are other people's.
 //!
 //! | call | answers |
 //! |---|---|
@@ -9,6 +10,7 @@
 //! | `POST /v1/quarantine/replay` `{"handles": […]}` or `{"select": {…}, "after"}`, `"dry_run"` | the same, with `"next"` |
 
 use super::{Api, Call, Reply, body, failed, of};
+use crate::access::Right;
 use crate::http::{Request, Response};
 use crate::quarantine::desk::{Found, MAX_RECORDS, Outcome, Select, State};
 use base64::Engine as _;
@@ -53,14 +55,14 @@ fn yes() -> bool {
 
 impl Api {
     pub(super) async fn list_quarantine(&self, call: Call<'_>) -> Reply {
-        let (select, limit) = self.admin(call, "quarantine.list", "", asked).await?;
+        let (select, limit) = self.allow(call, Right::Edit, "quarantine.list", "", asked).await?;
         let page = self.ports.desk.list(&select, call.request.query("after"), limit).await.map_err(unreadable)?;
         let records: Vec<Value> = page.found.iter().map(row).collect();
         Ok(Response::json(200, &json!({"records": records, "next": page.next})))
     }
 
     pub(super) async fn count_quarantine(&self, call: Call<'_>) -> Reply {
-        let (select, _) = self.admin(call, "quarantine.count", "", asked).await?;
+        let (select, _) = self.allow(call, Right::Edit, "quarantine.count", "", asked).await?;
         let page = self.ports.desk.list(&select, call.request.query("after"), MAX_RECORDS).await.map_err(unreadable)?;
         let mut groups: BTreeMap<(String, String, String, &str), u64> = BTreeMap::new();
         for found in &page.found {
@@ -79,7 +81,7 @@ impl Api {
 
     pub(super) async fn show_quarantine(&self, call: Call<'_>, day: &str, id: &str) -> Reply {
         let handle = format!("{day}/{id}");
-        self.admin(call, "quarantine.show", &handle, of(&handle)).await?;
+        self.allow(call, Right::Edit, "quarantine.show", &handle, of(&handle)).await?;
         let Some(found) = self.ports.desk.get(&handle).await.map_err(unreadable)? else {
             return Err(super::missing("record", &handle));
         };
@@ -98,7 +100,7 @@ impl Api {
             let target = targets(asked.repairs.iter().map(|r| r.handle.as_str()), asked.dry_run);
             Ok((asked, target))
         };
-        let Repairs { repairs, dry_run } = self.admin(call, "quarantine.repair", "", read).await?;
+        let Repairs { repairs, dry_run } = self.allow(call, Right::Edit, "quarantine.repair", "", read).await?;
         let mut results = Vec::with_capacity(repairs.len());
         for Repair { handle, text } in &repairs {
             let outcome = self.ports.desk.replay(handle, Some(text), true, call.now).await.map_err(unreadable)?;
@@ -124,7 +126,8 @@ impl Api {
             };
             Ok((asked, target))
         };
-        let Replays { handles, select, after, dry_run } = self.admin(call, "quarantine.replay", "", read).await?;
+        let Replays { handles, select, after, dry_run } =
+            self.allow(call, Right::Edit, "quarantine.replay", "", read).await?;
         let desk = &self.ports.desk;
         let mut results = Vec::new();
         let mut next = None;

@@ -1,5 +1,6 @@
 //! The forms in which events come: from a request to the texts of its events.
 
+use super::legacy::Legacy;
 use crate::http::Request;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -39,6 +40,8 @@ pub(super) enum Form {
     Lines,
     /// The body is the data of one event whose attributes are headers.
     Binary(Content),
+    /// What a page of the first Square-Blitz server sends.
+    Legacy(Legacy),
 }
 
 /// What the body of a binary-mode event is.
@@ -49,8 +52,11 @@ pub(super) enum Content {
     Bytes,
 }
 
-/// The form of a request, by its headers.
+/// The form of a request, by its path and headers. Pages of the first Square-Blitz server say what they like of their content.
 pub(super) fn form(request: &Request) -> Result<Form, Refusal> {
+    if let Some(legacy) = Legacy::of(&request.path) {
+        return Ok(Form::Legacy(legacy));
+    }
     let header = request.header("content-type").unwrap_or_default();
     let mut parts = header.split(';');
     let media = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -171,7 +177,7 @@ pub(super) fn split<'b>(form: &Form, body: &'b [u8], max_events: usize) -> Resul
         Form::Batch => {
             return Err(refusal(400, "malformed_json", "a batch is a JSON array"));
         }
-        Form::Plain | Form::Structured | Form::Binary(_) => vec![body],
+        Form::Plain | Form::Structured | Form::Binary(_) | Form::Legacy(_) => vec![body],
     };
     match events.len() {
         0 => Err(refusal(400, "no_events", "the list is empty")),

@@ -22,6 +22,7 @@
 //! again.
 
 mod form;
+mod legacy;
 mod replay;
 
 pub use replay::Replayed;
@@ -33,6 +34,7 @@ use crate::limits::{Allowance, FairShare, Rate};
 use crate::quarantine::{self, Quarantined};
 use chrono_tz::Tz;
 use form::{Form, Refusal, refusal};
+use legacy::Legacy;
 use serde_json::{Map, Value as Json, json};
 use sluice_domain::event::{Acceptance, Clock, Event, RESERVED_AREAS, Shared};
 use sluice_domain::identity;
@@ -226,37 +228,64 @@ impl Ingest {
         }
     }
 
-    /// Answers a request: `POST /v1/events`, its CORS preflight, `GET /health`.
+    /// Answers a request: `POST /v1/events`, the routes of the first Square-Blitz server, their CORS preflight, `GET /health`.
     pub async fn handle(&self, request: &Request, now: Timestamp) -> Response {
         match (request.path.as_str(), request.method.as_str()) {
             ("/v1/events", "POST") => self.events(request, now).await,
             ("/v1/events", "OPTIONS") => preflight(request),
             ("/v1/events", _) => method_not_allowed("OPTIONS, POST"),
-            ("/health", "GET" | "HEAD") => {
+            ("/health" | "/api/status", "GET" | "HEAD") => {
                 Response::json(200, &json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}))
             }
-            ("/health", _) => method_not_allowed("GET, HEAD"),
+            ("/health" | "/api/status", _) => method_not_allowed("GET, HEAD"),
+            (path, method) if Legacy::of(path).is_some() => match method {
+                "POST" => self.play(request, now).await,
+                "OPTIONS" => preflight(request),
+                _ => method_not_allowed("OPTIONS, POST"),
+            },
             _ => Response::error(404, "not_found", "there is no such path; events go to `POST /v1/events`"),
         }
     }
 
     async fn events(&self, request: &Request, now: Timestamp) -> Response {
-        let key = match access::authorize(request, &self.ports.keys, Scope::Write, now).await {
+        let key = match access::authorize_key(request, &self.ports.keys, Scope::Write, now).await {
             Ok(key) => key,
             Err(denial) => return with_cors(denial.reply, request),
         };
+        match self.admit(request, &key, now).await {
+            Ok(outcome) => with_cors(outcome.reply(), request),
+            Err(reply) => reply,
+        }
+    }
+
+    /// A play as the first Square-Blitz server took it: what it answered, for what is durably published.
+    async fn play(&self, request: &Request, now: Timestamp) -> Response {
+        let key = match self.ports.keys.game_key(now).await {
+            Ok(Some((_, key))) => key,
+            Ok(None) => return with_cors(Response::error(403, "no_game", "the game is closed here"), request),
+            Err(error) => return with_cors(access::unreadable(&error), request),
+        };
+        match self.admit(request, &key, now).await {
+            Ok(outcome) if outcome.accepted > 0 => with_cors(Response::text(200, "Log saved"), request),
+            Ok(outcome) => with_cors(outcome.reply(), request),
+            Err(reply) => reply,
+        }
+    }
+
+    /// Takes a request in whose key is known, or answers why it has to wait or may not come from there.
+    async fn admit(&self, request: &Request, key: &KeyRecord, now: Timestamp) -> Result<Outcome, Response> {
         if !key.may_be_used_from(request.header("origin")) {
-            return Response::error(403, "forbidden_origin", "the key may not be used from this origin");
+            return Err(Response::error(403, "forbidden_origin", "the key may not be used from this origin"));
         }
         if let Err(after_s) = self.rate.admit(&key.id, key.rate_per_s, now) {
             let reply = Response::error(429, "rate", "the key sends more events than it may");
-            return with_cors(reply.with_header("retry-after", after_s.to_string()), request);
+            return Err(with_cors(reply.with_header("retry-after", after_s.to_string()), request));
         }
         if let Err(after_s) = self.share.admit(&key.id, now) {
             let reply = Response::error(429, "busy", "others send too, and there is no room for all; send slower");
-            return with_cors(reply.with_header("retry-after", after_s.to_string()), request);
+            return Err(with_cors(reply.with_header("retry-after", after_s.to_string()), request));
         }
-        let outcome = self.take(request, &key, now).await;
+        let outcome = self.take(request, key, now).await;
         if outcome.accepted > 0 {
             self.share.charge(&key.id, request.body.len(), now);
         }
@@ -280,7 +309,7 @@ impl Ingest {
                 "one request of {LOG_ONE_OF}"
             );
         }
-        with_cors(outcome.reply(), request)
+        Ok(outcome)
     }
 
     async fn take(&self, request: &Request, key: &KeyRecord, now: Timestamp) -> Outcome {
@@ -331,10 +360,13 @@ impl Ingest {
         }
         let ids = Ids::new(&key.id, idempotency_key, shared.received)
             .map_err(|_| refusal(503, "unavailable", "no random bytes for ids; send the request again"))?;
-        let form = form::form(request)?;
         let context = self.context(key, shared.received);
         let mut judge = Judge { key, context, ids: &ids, judged: Judged::default() };
-        if let Form::Binary(content) = form {
+        let form = form::form(request)?;
+        if let Form::Legacy(legacy) = form {
+            let text = legacy.event(body, &ids.event(0))?;
+            judge.text(0, text.as_bytes(), Cow::Owned(text.clone().into_bytes()), 0);
+        } else if let Form::Binary(content) = form {
             let text = form::binary(request, content, body)?;
             judge.text(0, text.as_bytes(), Cow::Owned(text.clone().into_bytes()), 0);
         } else if let Some(nodes) = form::parse_array(&form, body, self.settings.max_events_per_request) {

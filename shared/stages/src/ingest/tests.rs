@@ -48,13 +48,17 @@ impl Rig {
     }
 
     async fn with(settings: IngestSettings, spec: KeySpec) -> Self {
+        Self::with_schemas(settings, spec, [("event.json", EVENT), ("result.json", RESULT)]).await
+    }
+
+    async fn with_schemas<const N: usize>(settings: IngestSettings, spec: KeySpec, schemas: [(&str, &str); N]) -> Self {
         let table = Arc::new(MemoryTable::new());
         let topic = Arc::new(Faulty::new(MemoryTopic::with_table(table.clone())));
         let rules = QueueRules { table: Some(table.clone()), ..QueueRules::default() };
         let quarantine = Arc::new(Faulty::new(MemoryQueue::with(rules)));
         let keys = Arc::new(Keys::new(table.clone()));
         let (secret, _) = keys.create(spec, None, now()).await.unwrap();
-        let registry = Arc::new(Registry::load([("event.json", EVENT), ("result.json", RESULT)]).unwrap());
+        let registry = Arc::new(Registry::load(schemas).unwrap());
         let ports = IngestPorts { topic: topic.clone(), quarantine: quarantine.clone(), keys: keys.clone() };
         Self { table, topic, quarantine, keys, ingest: Ingest::new(ports, registry, settings), secret }
     }
@@ -769,6 +773,116 @@ async fn a_preflight_is_answered_for_any_origin_without_a_key() {
     assert!(reply.headers["access-control-allow-headers"].contains("x-write-key"));
 }
 
+/// Sends to a route of the first Square-Blitz server, which has no key of its own.
+async fn play(rig: &Rig, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+    let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let body = Bytes::from(body.to_owned());
+    let request = Request { method: "POST".into(), path: path.into(), headers, body, ..Request::default() };
+    rig.ingest.handle(&request, now()).await
+}
+
+const START: &str =
+    r#"{"userId":7,"timestamp":"2026-11-21T09:59:00Z","event":"game_start","details":{"clickedAt":1795255140000}}"#;
+const DATA: &str = r#"{"userId":"7","timestamp":1795255199,"totalSquares":50,"clickedCount":60,"successRate":120}"#;
+
+/// The stage with the schemas that a deployment has, and the public game's key.
+async fn game() -> Rig {
+    let rig = Rig::with_schemas(
+        settings(),
+        KeySpec::write(["game"]),
+        [
+            ("event.json", EVENT),
+            ("start.json", include_str!("../../../../schemas/game.start.json")),
+            ("result.json", include_str!("../../../../schemas/game.result.json")),
+        ],
+    );
+    let rig = rig.await;
+    rig.keys.make_game_key(vec!["https://play.example".into()], now()).await.unwrap();
+    rig
+}
+
+#[tokio::test]
+async fn the_first_square_blitz_pages_are_answered_as_they_were_and_become_events() {
+    let rig = game().await;
+    let origin = ("origin", "https://play.example");
+    for (path, body, media) in
+        [("/api/log-game-start", START, "application/json"), ("/api/log-game-data", DATA, "text/plain;charset=UTF-8")]
+    {
+        let reply = play(&rig, path, &[origin, ("content-type", media)], body).await;
+        assert_eq!((reply.status, reply.body.as_ref()), (200, b"Log saved".as_slice()), "{path}");
+        assert_eq!(reply.headers["content-type"], "text/plain; charset=utf-8");
+        assert_eq!(reply.headers["access-control-allow-origin"], "https://play.example");
+    }
+    let events = rig.published();
+    let (start, result) = (&events[0], &events[1]);
+    assert_eq!((&start["userid"], &result["userid"]), (&json!("7"), &json!("7")), "number and text are one user");
+    assert_eq!((&start["type"], &start["source"]), (&json!("game.start"), &json!("square-blitz")));
+    assert_eq!(
+        (&start["time"], &start["data"]["clicked_at"]),
+        (&json!("2026-11-21T09:59:00.000000Z"), &json!("2026-11-21T09:59:00.000000Z"))
+    );
+    let data = &result["data"];
+    assert_eq!(
+        (&data["total_squares"], &data["clicked_count"], &data["success_rate"]),
+        (&json!(50), &json!(50), &json!(100.0))
+    );
+    assert_eq!(data["suspect"], "clicks_above_total,rate_out_of_range");
+    assert_eq!(data["legacy"], json!({"clickedCount": 60, "successRate": 120}));
+    assert_eq!(rig.count("game.result", "accepted"), 1);
+}
+
+#[tokio::test]
+async fn an_old_page_is_answered_only_when_the_topic_has_its_play() {
+    let rig = game().await;
+    let headers = [("origin", "https://play.example")];
+    rig.topic.script("topic.publish", [Fault::Before(ErrorKind::Unavailable), Fault::Before(ErrorKind::Throttled)]);
+    for status in [503, 429] {
+        let reply = play(&rig, "/api/log-game-data", &headers, DATA).await;
+        assert_eq!(reply.status, status);
+        assert!(reply.headers.contains_key("retry-after") && !reply.body.starts_with(b"Log"));
+    }
+    assert_eq!(play(&rig, "/api/log-game-data", &headers, DATA).await.status, 200);
+    assert_eq!(play(&rig, "/api/log-game-data", &headers, DATA).await.status, 200);
+    let ids = rig.ids();
+    assert!(ids.len() == 2 && ids[0] != ids[1], "two that send the same are two plays: {ids:?}");
+}
+
+#[tokio::test]
+async fn what_an_old_page_sends_wrong_is_named_and_kept() {
+    let rig = game().await;
+    let headers = [("origin", "https://play.example")];
+    for (body, pointer) in [
+        (r#"{"userId":1,"totalSquares":5}"#, "/clickedCount"),
+        (r#"{"userId":1,"totalSquares":2000000,"clickedCount":1}"#, "/data/total_squares"),
+        (r#"{"userId":1,"timestamp":"soon","totalSquares":5,"clickedCount":1}"#, "/time"),
+        ("not JSON", ""),
+    ] {
+        let reply = play(&rig, "/api/log-game-data", &headers, body).await;
+        let answer: Json = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!((reply.status, &answer["errors"][0]["pointer"]), (400, &json!(pointer)), "{body}");
+        assert_eq!(rig.kept().len(), 1, "{body}");
+    }
+    assert!(rig.published().is_empty());
+    let large = format!(r#"{{"userId":"{}"}}"#, "x".repeat(5_000_000));
+    assert_eq!(play(&rig, "/api/log-game-data", &headers, &large).await.status, 413);
+}
+
+#[tokio::test]
+async fn the_old_routes_have_the_bounds_of_the_public_game() {
+    let rig = game().await;
+    let from = |origin: &'static str| [("origin", origin), ("content-type", "application/json")];
+    assert_eq!(play(&rig, "/api/log-game-data", &from("https://evil.example"), DATA).await.status, 403);
+    // A key that the request brings is not asked.
+    let mut headers = from("https://play.example").to_vec();
+    headers.push(("authorization", "Bearer nobody"));
+    assert_eq!(play(&rig, "/api/log-game-data", &headers, DATA).await.status, 200);
+    let id = rig.keys.game_key(now()).await.unwrap().unwrap().1.id.clone();
+    rig.keys.revoke(&id, now()).await.unwrap();
+    assert_eq!(play(&rig, "/api/log-game-data", &from("https://play.example"), DATA).await.status, 403);
+    let closed = Rig::new().await;
+    assert_eq!(play(&closed, "/api/log-game-start", &[], START).await.status, 403);
+}
+
 #[tokio::test]
 async fn other_paths_and_methods_have_their_status() {
     let rig = Rig::new().await;
@@ -781,6 +895,10 @@ async fn other_paths_and_methods_have_their_status() {
         ("POST", "/v1/event", 404, None),
         ("POST", "/v1/events/", 404, None),
         ("GET", "/", 404, None),
+        ("GET", "/api/status", 200, None),
+        ("POST", "/api/status", 405, Some("GET, HEAD")),
+        ("GET", "/api/log-game-start", 405, Some("OPTIONS, POST")),
+        ("POST", "/api/log-game-datum", 404, None),
     ] {
         let request = Request { method: method.into(), path: path.into(), ..Request::default() };
         let (reply, body) = rig.send(&request).await;

@@ -1,6 +1,9 @@
 //! `api` over ports in memory: who is let pass, and what is recorded of it.
 #![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
+mod console;
+mod members;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -8,18 +11,27 @@ use sluice_domain::lake::{EncodeError, RowCount};
 use sluice_domain::message::unpack;
 use sluice_domain::schema::Registry;
 use sluice_domain::time::{HOUR_US, Timestamp};
-use sluice_ports::{ErrorKind, PortError, Sql, SqlLimits, SqlResult};
+use sluice_ports::{
+    Document, DocumentOutcome, ErrorKind, IndexTemplate, Outbox, PortError, Search, Sql, SqlLimits, SqlResult,
+};
 use sluice_stages::access::{KeyRecord, KeySpec, Keys};
 use sluice_stages::api::{Api, ApiPorts, ApiSettings, MAX_REFUSED_PER_HOUR};
 use sluice_stages::http::{Request, Response};
 use sluice_stages::ingest::{ClientIp, Ingest, IngestPorts, IngestSettings};
+use sluice_stages::ledger::Sink;
 use sluice_stages::ledger::audit::AuditPorts;
+use sluice_stages::members::Members;
+use sluice_stages::networks::Networks;
+use sluice_stages::passwords::{Cost, Passwords};
 use sluice_stages::quarantine::desk::{Desk, DeskPorts};
+use sluice_stages::requests::Requests;
 use sluice_stages::rules::Rules;
+use sluice_stages::sessions::Sessions;
 use sluice_testkit::fault::{Fault, Faulty};
 use sluice_testkit::memory::{MemoryConsole, MemoryObjects, MemoryQueue, MemorySearch, MemoryTable, MemoryTopic};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const RULE: &str =
@@ -46,6 +58,12 @@ fn now() -> Timestamp {
     Timestamp::parse_rfc3339("2026-11-21T10:00:00Z").unwrap()
 }
 
+fn registry() -> Arc<Registry> {
+    let files =
+        [("e", r#"{"type":"object","x-type":"event","properties":{"data":{"x-json":true,"x-column-id":101}}}"#)];
+    Arc::new(Registry::load(files).unwrap())
+}
+
 fn desk(table: &Arc<Faulty<MemoryTable>>, topic: &Arc<Faulty<MemoryTopic>>, keys: &Arc<Keys>) -> Desk {
     let settings = IngestSettings {
         zone: chrono_tz::UTC,
@@ -55,9 +73,7 @@ fn desk(table: &Arc<Faulty<MemoryTable>>, topic: &Arc<Faulty<MemoryTopic>>, keys
         max_events_per_request: 10,
         quarantine_per_key_hour: 10,
     };
-    let files =
-        [("e", r#"{"type":"object","x-type":"event","properties":{"data":{"x-json":true,"x-column-id":101}}}"#)];
-    let registry = Arc::new(Registry::load(files).unwrap());
+    let registry = registry();
     let queue = Arc::new(MemoryQueue::new());
     let ports = IngestPorts { topic: topic.clone(), quarantine: queue, keys: keys.clone() };
     let ports = DeskPorts {
@@ -70,25 +86,58 @@ fn desk(table: &Arc<Faulty<MemoryTable>>, topic: &Arc<Faulty<MemoryTopic>>, keys
     Desk::new(ports, registry)
 }
 
+/// Finds nothing, has counted seven visitors, and counts how often it is asked.
+#[derive(Default)]
+struct Empty(AtomicUsize);
+
+#[async_trait]
+impl Search for Empty {
+    async fn define(&self, _: Vec<IndexTemplate>) -> Result<(), PortError> {
+        unreachable!("no test defines")
+    }
+
+    async fn create(&self, _: Vec<Document>) -> Result<Vec<DocumentOutcome>, PortError> {
+        unreachable!("no test creates")
+    }
+
+    async fn search(&self, _: &str, _: &Value) -> Result<Value, PortError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(json!({"hits": {"hits": []}, "aggregations": {"visitors": {"value": 7}}}))
+    }
+}
+
 struct World {
+    search: Arc<Empty>,
     table: Arc<Faulty<MemoryTable>>,
     topic: Arc<Faulty<MemoryTopic>>,
     keys: Arc<Keys>,
+    members: Arc<Members>,
+    requests: Arc<Requests>,
     api: Api,
 }
 
 impl World {
     fn new() -> Self {
+        Self::with_outbox(None)
+    }
+
+    fn with_outbox(outbox: Option<console::Mails>) -> Self {
+        let search = Arc::new(Empty::default());
         let table = Arc::new(Faulty::new(MemoryTable::new()));
         let topic = Arc::new(Faulty::new(MemoryTopic::new()));
         let keys = Arc::new(Keys::new(table.clone()));
+        let passwords = Passwords::new(Cost { memory_kib: 8, passes: 1 }).unwrap();
+        let members = Arc::new(Members::new(table.clone(), passwords));
+        let requests = Arc::new(Requests::new(table.clone()).unwrap());
         let ports = ApiPorts {
-            search: Arc::new(MemorySearch::default()),
+            search: search.clone(),
             sql: Arc::new(NoSql),
             table: table.clone(),
             topic: topic.clone(),
             queues: Arc::new(MemoryConsole::new([])),
             keys: keys.clone(),
+            members: members.clone(),
+            sessions: Arc::new(Sessions::new(table.clone(), members.clone())),
             rules: Arc::new(Rules::new(table.clone())),
             desk: desk(&table, &topic, &keys),
             audit: AuditPorts {
@@ -97,10 +146,20 @@ impl World {
                 search: Arc::new(MemorySearch::default()),
                 row_count: Arc::new(Unread),
             },
+            registry: registry(),
+            requests: requests.clone(),
+            outbox: outbox.map(|outbox| Arc::new(outbox) as Arc<dyn Outbox>),
         };
         let sql_limits = SqlLimits { max_rows: 1, timeout: Duration::from_secs(1), max_memory_bytes: 1 };
-        let api = Api::new(ports, ApiSettings { sql_limits, sink_queues: BTreeMap::new() });
-        Self { table, topic, keys, api }
+        let api = Api::new(
+            ports,
+            ApiSettings {
+                sql_limits,
+                sink_queues: BTreeMap::from([(Sink::Search, Vec::new())]),
+                metrics_allowed: Networks::parse(["10.0.0.0/8", "192.0.2.1"]).unwrap(),
+            },
+        );
+        Self { search, table, topic, keys, members, requests, api }
     }
 
     async fn key(&self, spec: KeySpec) -> (String, KeyRecord) {
