@@ -223,7 +223,7 @@ impl<'a> Event<'a> {
             if let Some(sent) = sent.filter(differs) {
                 self.extra.push((Cow::Owned(format!("original_{name}")), Cow::Borrowed(sent)));
             }
-            self.computed.push((name.to_owned(), serde_json::Value::from(value).to_string()));
+            self.computed.push((name.to_owned(), number_text(value)));
         }
     }
 
@@ -281,7 +281,7 @@ impl<'a> Event<'a> {
         out.push_str(",\"type\":");
         json::write_string(out, &self.event_type);
         out.push_str(",\"time\":\"");
-        out.push_str(&self.time.to_micros_text());
+        self.time.write_micros(out);
         out.push('"');
         for (name, value) in [
             ("subject", &self.subject),
@@ -408,6 +408,11 @@ pub fn write_members<'m>(out: &mut String, members: impl Iterator<Item = (&'m st
 /// Whether a name belongs to the envelope.
 pub fn is_attribute(name: &str) -> bool {
     name == "data" || name == "data_base64" || ENVELOPE.iter().any(|c| c.name == name)
+}
+
+/// A computed number as it is written: the shortest text that reads back as it.
+pub(crate) fn number_text(number: f64) -> String {
+    serde_json::Value::from(number).to_string()
 }
 
 fn violation(pointer: &str, code: &'static str, reason: String) -> Violation {

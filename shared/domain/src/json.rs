@@ -156,12 +156,16 @@ fn clip(text: &str) -> String {
 
 /// Parses one JSON value.
 pub fn parse(bytes: &[u8]) -> Result<Node<'_>, JsonError> {
-    let text = simdutf8::compat::from_utf8(bytes).map_err(|e| JsonError {
+    parse_str(text(bytes)?)
+}
+
+/// Bytes as the text that they must be.
+pub fn text(bytes: &[u8]) -> Result<&str, JsonError> {
+    simdutf8::compat::from_utf8(bytes).map_err(|e| JsonError {
         offset: e.valid_up_to(),
         kind: JsonErrorKind::InvalidUtf8,
         pointer: String::new(),
-    })?;
-    parse_str(text)
+    })
 }
 
 /// Parses one JSON value from text.
@@ -495,8 +499,14 @@ pub(crate) fn skip_plain(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// Where the escape ends that begins at byte `at` of a text.
+pub(crate) fn skip_escape(text: &str, at: usize) -> Option<usize> {
+    let mut reader = Reader { text, bytes: text.as_bytes(), at: at + 1, pointer: Vec::new(), max_depth: 0 };
+    reader.escape().ok().map(|_| reader.at)
+}
+
 /// Length of the JSON number at the start of `bytes`.
-fn scan_number(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn scan_number(bytes: &[u8]) -> Option<usize> {
     let digits = |mut at: usize| {
         let from = at;
         while matches!(bytes.get(at), Some(b'0'..=b'9')) {
@@ -539,9 +549,9 @@ pub fn split_array(text: &[u8], most: usize) -> Option<Vec<&[u8]>> {
     while at < text.len() {
         match text[at] {
             b'"' => {
-                at += 1;
+                at = skip_plain(text, at + 1);
                 while at < text.len() && text[at] != b'"' {
-                    at += 1 + usize::from(text[at] == b'\\');
+                    at = skip_plain(text, at + 1 + usize::from(text[at] == b'\\'));
                 }
             }
             b'{' | b'[' => depth += 1,

@@ -66,31 +66,31 @@ impl Relations {
         Ok(relations)
     }
 
-    /// Checks data whose fields each fit their own column.
-    pub(super) fn check(&self, columns: &[Column], data: &Object<'_>) -> Result<(), Violation> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.at_most.is_empty() && self.percents.is_empty()
+    }
+
+    /// Checks data whose fields each fit their own column; `integer` answers the integer of a column that was sent.
+    pub(super) fn check(&self, columns: &[Column], integer: impl Fn(usize) -> Option<i64>) -> Result<(), Violation> {
         for AtMost { field, limit } in &self.at_most {
-            let (field, limit) = (&columns[*field], &columns[*limit]);
-            if let (Some(value), Some(most)) = (integer(field, data), integer(limit, data))
+            if let (Some(value), Some(most)) = (integer(*field), integer(*limit))
                 && value > most
             {
-                let what = format!("is {value}, more than `{}`, which is {most}", limit.name);
-                return Err(violation(&field.name, what));
+                let what = format!("is {value}, more than `{}`, which is {most}", columns[*limit].name);
+                return Err(violation(&columns[*field].name, what));
             }
         }
         Ok(())
     }
 
     /// What the server computes from data that fits: columns and values.
-    pub(super) fn compute<'c>(&self, columns: &'c [Column], data: &Object<'_>) -> Vec<(&'c Column, f64)> {
-        let percent = |p: &Percent| {
-            let (part, whole) = (integer(&columns[p.part], data)?, integer(&columns[p.whole], data)?);
-            Some((&columns[p.field], percent(part, whole)))
-        };
-        self.percents.iter().filter_map(percent).collect()
+    pub(super) fn compute(&self, integer: impl Fn(usize) -> Option<i64>) -> impl Iterator<Item = (usize, f64)> {
+        self.percents.iter().filter_map(move |p| Some((p.field, percent(integer(p.part)?, integer(p.whole)?))))
     }
 }
 
-fn integer(column: &Column, data: &Object<'_>) -> Option<i64> {
+/// The integer of a column in checked data.
+pub(super) fn integer(column: &Column, data: &Object<'_>) -> Option<i64> {
     match column.read(data.get(&column.name)?) {
         Ok(Cell::Integer(n)) => Some(n),
         _ => None,
@@ -123,7 +123,7 @@ mod tests {
     fn computed(data: &str) -> Vec<f64> {
         let schema = Schema::parse("f", FILE).unwrap();
         let node = json::parse_str(data).unwrap();
-        schema.relations.compute(&schema.columns, node.as_object().unwrap()).into_iter().map(|(_, v)| v).collect()
+        schema.computed(node.as_object().unwrap()).into_iter().map(|computed| computed.value).collect()
     }
 
     #[test]
