@@ -192,8 +192,10 @@ pub fn value_at(text: &str, at: usize, depth: usize, max_depth: usize) -> Result
 /// Appends `text` as a JSON string with quotes.
 pub fn write_string(out: &mut String, text: &str) {
     out.push('"');
-    let mut start = 0;
-    for (i, b) in text.bytes().enumerate() {
+    let (bytes, mut start, mut at) = (text.as_bytes(), 0, 0);
+    loop {
+        at = skip_plain(bytes, at);
+        let Some(b) = bytes.get(at) else { break };
         let escape: &str = match b {
             b'"' => "\\\"",
             b'\\' => "\\\\",
@@ -201,9 +203,12 @@ pub fn write_string(out: &mut String, text: &str) {
             b'\r' => "\\r",
             b'\t' => "\\t",
             0x00..=0x1f => "",
-            _ => continue,
+            _ => {
+                at += 1;
+                continue;
+            }
         };
-        out.push_str(&text[start..i]);
+        out.push_str(&text[start..at]);
         if escape.is_empty() {
             out.push_str("\\u00");
             out.push(char::from_digit(u32::from(b >> 4), 16).unwrap_or('0'));
@@ -211,7 +216,8 @@ pub fn write_string(out: &mut String, text: &str) {
         } else {
             out.push_str(escape);
         }
-        start = i + 1;
+        at += 1;
+        start = at;
     }
     out.push_str(&text[start..]);
     out.push('"');
