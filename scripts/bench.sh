@@ -9,7 +9,7 @@ python=$(scripts/python.sh)
 cargo build --locked --profile bench -p sluice -p sluice-bench
 cargo run --locked --profile bench -q -p sluice-bench -- "${SLUICE_BENCH_EVENTS:-1000000}"
 cargo run --locked --profile bench -q -p sluice-bench --bin sluice-bench-convert
-cargo bench --locked -p sluice-columnar -p sluice-stages --bench encode --bench ingest
+cargo bench --locked -p sluice-columnar -p sluice-stages --bench encode --bench ingest --bench index
 scripts/functions.sh
 events=$(mktemp)
 trap 'rm -f "$events"' EXIT

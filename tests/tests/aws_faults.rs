@@ -194,7 +194,8 @@ async fn a_lone_conditional_put_knows_its_own_item_when_the_reply_was_lost() {
             table.write(put(version, n)).await.unwrap_or_else(|e| panic!("{fault:?}: {e}"));
             let other = table.write(put(version, 9)).await.unwrap_err();
             assert_eq!(other.kind, ErrorKind::Conflict, "another's item is a conflict");
-            let found = world.table(&world.direct).get(std::slice::from_ref(&key)).await.unwrap().pop().flatten().unwrap();
+            let found =
+                world.table(&world.direct).get(std::slice::from_ref(&key)).await.unwrap().pop().flatten().unwrap();
             assert_eq!((found.value, found.version), (json!({"n": n}), n), "{fault:?}");
         }
     }

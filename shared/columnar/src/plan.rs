@@ -13,8 +13,6 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) schema: Schema,
-    /// For each data column its name as it stands in an event: `"name":`.
-    pub(crate) tokens: Vec<Box<[u8]>>,
     pub(crate) columns: Vec<Spec>,
     /// The column that rows are sorted by first.
     pub(crate) sort: Option<usize>,
@@ -59,7 +57,6 @@ impl Plan {
             .set_sorting_columns(Some(sorting))
             .build();
         Ok(Self {
-            tokens: schema.columns.iter().map(|c| format!("\"{}\":", c.name).into_bytes().into_boxed_slice()).collect(),
             columns: envelope.chain(data).collect(),
             sort,
             parquet: Arc::new(parquet),

@@ -105,7 +105,7 @@ impl Table {
         let mut last = 0;
         loop {
             let guess = follows[last];
-            let known = plan.tokens.get(guess).is_some_and(|token| cursor.eat_text(token));
+            let known = plan.schema.columns.get(guess).is_some_and(|column| cursor.eat_text(column.token()));
             let index = if known {
                 guess
             } else {

@@ -284,7 +284,7 @@ impl<'a> Event<'a> {
         out.push_str(",\"type\":");
         json::write_string(out, &self.event_type);
         out.push_str(",\"time\":\"");
-        out.push_str(&self.time.to_micros_text());
+        self.time.write_micros(out);
         out.push('"');
         for (name, value) in [
             ("subject", &self.subject),
@@ -389,21 +389,26 @@ pub struct Shared<'a> {
 
 /// Appends a JSON object of (name, JSON text); a name that is taken gets `ce-` before it, so that nothing is dropped.
 pub fn write_members<'m>(out: &mut String, members: impl Iterator<Item = (&'m str, &'m str)>) {
-    // A set, since an event may have as many unknown names as fit into a message.
-    let mut names: HashSet<Cow<'m, str>> = HashSet::new();
+    // Few are compared with each other; the others are in a set, since an event may have as many unknown names as fit into a message.
+    const FEW: usize = 16;
+    let (mut few, mut others): (Vec<Cow<'m, str>>, HashSet<Cow<'m, str>>) = (Vec::new(), HashSet::new());
     out.push('{');
     for (name, raw) in members {
         let mut name = Cow::Borrowed(name);
-        while names.contains(&name) {
+        while few.contains(&name) || others.contains(&name) {
             name.to_mut().insert_str(0, "ce-");
         }
-        if !names.is_empty() {
+        if !few.is_empty() {
             out.push(',');
         }
         json::write_string(out, &name);
         out.push(':');
         out.push_str(raw);
-        names.insert(name);
+        if few.len() < FEW {
+            few.push(name);
+        } else {
+            others.insert(name);
+        }
     }
     out.push('}');
 }
@@ -610,6 +615,10 @@ mod tests {
         let mut out = String::new();
         write_members(&mut out, [("a", "1"), ("a", "2"), ("a", "3")].into_iter());
         assert_eq!(out, r#"{"a":1,"ce-a":2,"ce-ce-a":3}"#);
+        let names: Vec<String> = (0..40).chain([3, 30, 30]).map(|n| n.to_string()).collect();
+        let mut out = String::new();
+        write_members(&mut out, names.iter().map(|name| (name.as_str(), "0")));
+        assert!(out.ends_with(r#","39":0,"ce-3":0,"ce-30":0,"ce-ce-30":0}"#), "{out}");
     }
 
     proptest! {

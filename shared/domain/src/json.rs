@@ -156,12 +156,16 @@ fn clip(text: &str) -> String {
 
 /// Parses one JSON value.
 pub fn parse(bytes: &[u8]) -> Result<Node<'_>, JsonError> {
-    let text = simdutf8::compat::from_utf8(bytes).map_err(|e| JsonError {
+    parse_str(text(bytes)?)
+}
+
+/// Bytes as the text that they must be.
+pub fn text(bytes: &[u8]) -> Result<&str, JsonError> {
+    simdutf8::compat::from_utf8(bytes).map_err(|e| JsonError {
         offset: e.valid_up_to(),
         kind: JsonErrorKind::InvalidUtf8,
         pointer: String::new(),
-    })?;
-    parse_str(text)
+    })
 }
 
 /// Parses one JSON value from text.
@@ -188,8 +192,10 @@ pub fn value_at(text: &str, at: usize, depth: usize, max_depth: usize) -> Result
 /// Appends `text` as a JSON string with quotes.
 pub fn write_string(out: &mut String, text: &str) {
     out.push('"');
-    let mut start = 0;
-    for (i, b) in text.bytes().enumerate() {
+    let (bytes, mut start, mut at) = (text.as_bytes(), 0, 0);
+    loop {
+        at = skip_plain(bytes, at);
+        let Some(b) = bytes.get(at) else { break };
         let escape: &str = match b {
             b'"' => "\\\"",
             b'\\' => "\\\\",
@@ -197,9 +203,12 @@ pub fn write_string(out: &mut String, text: &str) {
             b'\r' => "\\r",
             b'\t' => "\\t",
             0x00..=0x1f => "",
-            _ => continue,
+            _ => {
+                at += 1;
+                continue;
+            }
         };
-        out.push_str(&text[start..i]);
+        out.push_str(&text[start..at]);
         if escape.is_empty() {
             out.push_str("\\u00");
             out.push(char::from_digit(u32::from(b >> 4), 16).unwrap_or('0'));
@@ -207,7 +216,8 @@ pub fn write_string(out: &mut String, text: &str) {
         } else {
             out.push_str(escape);
         }
-        start = i + 1;
+        at += 1;
+        start = at;
     }
     out.push_str(&text[start..]);
     out.push('"');
@@ -495,8 +505,14 @@ pub(crate) fn skip_plain(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// Where the escape ends that begins at byte `at` of a text.
+pub(crate) fn skip_escape(text: &str, at: usize) -> Option<usize> {
+    let mut reader = Reader { text, bytes: text.as_bytes(), at: at + 1, pointer: Vec::new(), max_depth: 0 };
+    reader.escape().ok().map(|_| reader.at)
+}
+
 /// Length of the JSON number at the start of `bytes`.
-fn scan_number(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn scan_number(bytes: &[u8]) -> Option<usize> {
     let digits = |mut at: usize| {
         let from = at;
         while matches!(bytes.get(at), Some(b'0'..=b'9')) {
@@ -539,9 +555,9 @@ pub fn split_array(text: &[u8], most: usize) -> Option<Vec<&[u8]>> {
     while at < text.len() {
         match text[at] {
             b'"' => {
-                at += 1;
+                at = skip_plain(text, at + 1);
                 while at < text.len() && text[at] != b'"' {
-                    at += 1 + usize::from(text[at] == b'\\');
+                    at = skip_plain(text, at + 1 + usize::from(text[at] == b'\\'));
                 }
             }
             b'{' | b'[' => depth += 1,

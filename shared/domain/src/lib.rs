@@ -2,6 +2,7 @@
 //!
 //! Pure: no I/O, no clock, no async, and no knowledge of the ports, of AWS, of Arrow or of any storage.
 
+pub mod accept;
 pub mod access_log;
 pub mod alert;
 pub mod demo;

@@ -98,11 +98,11 @@ struct Wire<'a> {
 
 /// An event ready to be packed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct Entry<T = String> {
     /// Its type.
-    pub event_type: String,
+    pub event_type: T,
     /// Its JSON text ([`Event::write`]).
-    pub text: String,
+    pub text: T,
 }
 
 /// A packed message.
@@ -225,12 +225,15 @@ impl Novelty {
 
 /// Packs events into one message. An error (`too_large`) means that it does not fit; that can only be one large event alone, when the
 /// events were cut by [`cut`].
-pub fn pack(batch: &str, shared: &Shared<'_>, entries: &[Entry]) -> Result<Packed, MessageError> {
-    let mut areas = BTreeSet::new();
-    let mut types: BTreeMap<String, u64> = BTreeMap::new();
+pub fn pack<T: AsRef<str>>(batch: &str, shared: &Shared<'_>, entries: &[Entry<T>]) -> Result<Packed, MessageError> {
+    let mut areas: BTreeSet<&str> = BTreeSet::new();
+    let mut types: BTreeMap<&str, u64> = BTreeMap::new();
     for entry in entries {
-        areas.insert(area(&entry.event_type).to_owned());
-        *types.entry(counted_as(&entry.event_type).to_owned()).or_default() += 1;
+        let count = types.entry(counted_as(entry.event_type.as_ref())).or_default();
+        if *count == 0 {
+            areas.insert(area(entry.event_type.as_ref()));
+        }
+        *count += 1;
     }
     let header = Header {
         v: VERSION,
@@ -240,17 +243,17 @@ pub fn pack(batch: &str, shared: &Shared<'_>, entries: &[Entry]) -> Result<Packe
         received: shared.received.to_micros_text(),
         clientip: shared.client_ip.as_deref().map(str::to_owned),
         useragent: shared.user_agent.as_deref().map(str::to_owned),
-        areas: areas.into_iter().collect(),
+        areas: areas.into_iter().map(str::to_owned).collect(),
         count: entries.len() as u64,
-        types,
+        types: types.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
     };
-    let mut events = String::with_capacity(entries.iter().map(|e| e.text.len() + 1).sum::<usize>() + 2);
+    let mut events = String::with_capacity(entries.iter().map(|e| e.text.as_ref().len() + 1).sum::<usize>() + 2);
     events.push('[');
     for (i, entry) in entries.iter().enumerate() {
         if i > 0 {
             events.push(',');
         }
-        events.push_str(&entry.text);
+        events.push_str(entry.text.as_ref());
     }
     events.push(']');
     let mut body = serde_json::to_string(&header).map_err(|e| error("malformed_message", e.to_string()))?;

@@ -7,7 +7,7 @@
 use crate::event::{Event, Shared};
 use crate::json::{self, Node};
 use crate::message::MAX_EVENT_DEPTH;
-use crate::schema::{ENVELOPE, Violation};
+use crate::schema::{ENVELOPE, Schema, Violation};
 use crate::time::Timestamp;
 
 /// A place in a JSON text.
@@ -16,7 +16,13 @@ pub struct Cursor<'t> {
     text: &'t str,
     bytes: &'t [u8],
     at: usize,
+    max_depth: usize,
+    /// Names of the objects that are being gone over, outer ones first.
+    names: Vec<&'t str>,
 }
+
+/// Unknown names of one object that are compared with each other; where there are more, the slow reader sorts them.
+const MAX_NAMES: usize = 32;
 
 /// A number of at most 18 digits without exponent: its digits without the point, and how many of them stand behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +34,19 @@ pub struct Digits {
 }
 
 impl<'t> Cursor<'t> {
-    /// The beginning of a text.
+    /// The beginning of the text of a message's events.
     pub fn new(text: &'t str) -> Self {
-        Self { text, bytes: text.as_bytes(), at: 0 }
+        Self::within(text, MAX_EVENT_DEPTH)
+    }
+
+    /// The beginning of a text that may nest so deep.
+    pub fn within(text: &'t str, max_depth: usize) -> Self {
+        Self { text, bytes: text.as_bytes(), at: 0, max_depth, names: Vec::new() }
+    }
+
+    /// The text from one byte offset to another.
+    pub fn text(&self, from: usize, to: usize) -> &'t str {
+        self.text.get(from..to).unwrap_or_default()
     }
 
     /// Byte offset in the text.
@@ -159,9 +175,209 @@ impl<'t> Cursor<'t> {
 
     /// The value that comes next, read by [`json`]; `depth` is how many lists and objects of the message it stands in.
     pub fn node(&mut self, depth: usize) -> Option<Node<'t>> {
-        let (node, end) = json::value_at(self.text, self.at, depth, MAX_EVENT_DEPTH).ok()?;
+        let (node, end) = json::value_at(self.text, self.at, depth, self.max_depth).ok()?;
         self.at = end;
         Some(node)
+    }
+
+    /// Goes over the value that comes next, whatever it is; `depth` as in [`Self::node`]. Answers nothing where that is no value, and also
+    /// where names of an object have escapes or are very many.
+    pub fn skip(&mut self, depth: usize) -> Option<()> {
+        match self.peek()? {
+            b'"' => self.skip_string(),
+            b'-' | b'0'..=b'9' => self.number().map(|_| ()),
+            b'{' | b'[' if depth == self.max_depth => None,
+            b'{' => {
+                let outer = self.names.len();
+                let result = self.skip_members(depth, outer);
+                self.names.truncate(outer);
+                result
+            }
+            b'[' => self.skip_elements(depth),
+            b't' => self.eat_text(b"true").then_some(()),
+            b'f' => self.eat_text(b"false").then_some(()),
+            b'n' => self.eat_text(b"null").then_some(()),
+            _ => None,
+        }
+    }
+
+    fn skip_string(&mut self) -> Option<()> {
+        let mut at = self.at + 1;
+        loop {
+            at = json::skip_plain(self.bytes, at);
+            match self.bytes.get(at)? {
+                b'"' => break,
+                b'\\' => at = json::skip_escape(self.text, at)?,
+                0x00..=0x1f => return None,
+                _ => at += 1,
+            }
+        }
+        self.at = at + 1;
+        Some(())
+    }
+
+    /// The text of a number. What follows is not looked at.
+    pub fn number(&mut self) -> Option<&'t str> {
+        let start = self.at;
+        self.at += json::scan_number(self.bytes.get(start..)?)?;
+        self.text.get(start..self.at)
+    }
+
+    fn skip_elements(&mut self, depth: usize) -> Option<()> {
+        self.at += 1;
+        self.skip_space();
+        if self.eat(b']') {
+            return Some(());
+        }
+        loop {
+            self.skip(depth + 1)?;
+            self.skip_space();
+            if self.eat(b']') {
+                return Some(());
+            }
+            if !self.eat(b',') {
+                return None;
+            }
+            self.skip_space();
+        }
+    }
+
+    fn skip_members(&mut self, depth: usize, outer: usize) -> Option<()> {
+        self.at += 1;
+        self.skip_space();
+        if self.eat(b'}') {
+            return Some(());
+        }
+        loop {
+            let name = self.string()?;
+            self.remember(name, outer)?;
+            self.skip_space();
+            if !self.eat(b':') {
+                return None;
+            }
+            self.skip_space();
+            self.skip(depth + 1)?;
+            if !self.next_member()? {
+                return Some(());
+            }
+        }
+    }
+
+    /// Remembers a name of an object whose names begin at `outer`, unless it is there already.
+    fn remember(&mut self, name: &'t str, outer: usize) -> Option<()> {
+        let own = self.names.get(outer..)?;
+        if own.len() == MAX_NAMES || own.contains(&name) {
+            return None;
+        }
+        self.names.push(name);
+        Some(())
+    }
+
+    /// Goes over what stands behind a member; answers whether another one follows.
+    #[inline]
+    pub(crate) fn next_member(&mut self) -> Option<bool> {
+        self.skip_space();
+        if self.eat(b',') {
+            self.skip_space();
+            return Some(true);
+        }
+        self.eat(b'}').then_some(false)
+    }
+}
+
+/// Goes over `data` by the columns of a schema. It remembers which field came after which, since events of one type are alike.
+#[derive(Debug)]
+pub struct Fields<'s> {
+    /// Whose columns.
+    pub schema: &'s Schema,
+    /// For each column, one more than its place, the one that came after it; at 0 the one that came first.
+    follows: Vec<usize>,
+    /// For each column the last object that had it.
+    seen: Vec<u64>,
+    object: u64,
+}
+
+/// A member of `data`, at whose value the cursor stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// Place of its column; nothing where the schema does not name it.
+    pub column: Option<usize>,
+    /// Byte offset of its name, at the quote.
+    pub start: usize,
+    /// Length of the name.
+    pub name_bytes: usize,
+}
+
+impl<'s> Fields<'s> {
+    /// Before the first object.
+    pub fn new(schema: &'s Schema) -> Self {
+        let columns = schema.columns.len();
+        Self { schema, follows: (0..=columns).collect(), seen: vec![0; columns], object: 0 }
+    }
+
+    /// Goes over the object that comes next; `visit` goes over the value of each member. Answers nothing where the object is not as it is
+    /// mostly written, or where `visit` does.
+    #[inline]
+    pub fn walk<'t>(
+        &mut self,
+        cursor: &mut Cursor<'t>,
+        visit: impl FnMut(&mut Cursor<'t>, Field) -> Option<()>,
+    ) -> Option<()> {
+        let outer = cursor.names.len();
+        let result = self.walk_members(cursor, outer, visit);
+        cursor.names.truncate(outer);
+        result
+    }
+
+    #[inline]
+    fn walk_members<'t>(
+        &mut self,
+        cursor: &mut Cursor<'t>,
+        outer: usize,
+        mut visit: impl FnMut(&mut Cursor<'t>, Field) -> Option<()>,
+    ) -> Option<()> {
+        if !cursor.eat(b'{') {
+            return None;
+        }
+        self.object += 1;
+        cursor.skip_space();
+        if cursor.eat(b'}') {
+            return Some(());
+        }
+        let mut last = 0;
+        loop {
+            let start = cursor.at();
+            let guess = self.follows[last];
+            let guessed = self.schema.columns.get(guess).filter(|column| cursor.eat_text(column.token()));
+            let (column, name_bytes) = match guessed {
+                Some(column) => (Some(guess), column.name.len()),
+                None => {
+                    let name = cursor.string()?;
+                    let column = self.schema.column_index(name);
+                    if column.is_none() {
+                        cursor.remember(name, outer)?;
+                    }
+                    cursor.skip_space();
+                    if !cursor.eat(b':') {
+                        return None;
+                    }
+                    (column, name.len())
+                }
+            };
+            if let Some(column) = column {
+                if self.seen[column] == self.object {
+                    return None;
+                }
+                self.seen[column] = self.object;
+                self.follows[last] = column;
+                last = column + 1;
+            }
+            cursor.skip_space();
+            visit(cursor, Field { column, start, name_bytes })?;
+            if !cursor.next_member()? {
+                return Some(());
+            }
+        }
     }
 }
 
@@ -271,48 +487,52 @@ pub mod place {
     pub const RECEIVED: usize = 4;
     pub const CLIENT_IP: usize = 8;
     pub const USER_AGENT: usize = 9;
+    pub(crate) const SUBJECT: usize = 5;
+    pub(crate) const USER_ID: usize = 6;
+    pub(crate) const SESSION_ID: usize = 7;
+    pub(crate) const SPEC_VERSION: usize = 10;
     pub const HOPS: usize = 15;
     pub const EXTRA: usize = 16;
     /// `data` comes after the envelope.
-    pub(super) const DATA: usize = 17;
+    pub(crate) const DATA: usize = 17;
 }
 
 /// Attributes that may stand before `data`, as they are written, by their place.
-const TOKENS: [&[u8]; 18] = [
-    b"\"id\":",
-    b"\"source\":",
-    b"\"type\":",
-    b"\"time\":",
-    b"",
-    b"\"subject\":",
-    b"\"userid\":",
-    b"\"sessionid\":",
-    b"",
-    b"",
-    b"\"specversion\":",
-    b"\"datacontenttype\":",
-    b"\"dataschema\":",
-    b"\"tracestate\":",
-    b"\"traceparent\":",
-    b"\"hops\":",
-    b"",
-    b"\"data\":",
+pub(crate) const TOKENS: [&str; 18] = [
+    "\"id\":",
+    "\"source\":",
+    "\"type\":",
+    "\"time\":",
+    "",
+    "\"subject\":",
+    "\"userid\":",
+    "\"sessionid\":",
+    "",
+    "",
+    "\"specversion\":",
+    "\"datacontenttype\":",
+    "\"dataschema\":",
+    "\"tracestate\":",
+    "\"traceparent\":",
+    "\"hops\":",
+    "",
+    "\"data\":",
 ];
 
-/// Reads heads; it remembers which attribute came after which, since events of one program are alike.
+/// Remembers which attribute came after which, since events of one program are alike.
 #[derive(Debug)]
-struct HeadReader {
+pub(crate) struct Attributes {
     /// By place, one more than it; at 0 what comes first.
     follows: [u8; TOKENS.len() + 1],
 }
 
-impl Default for HeadReader {
+impl Default for Attributes {
     fn default() -> Self {
         Self { follows: std::array::from_fn(|i| u8::try_from(i.min(TOKENS.len() - 1)).unwrap_or_default()) }
     }
 }
 
-impl HeadReader {
+impl Attributes {
     /// Reads the event that begins at the cursor up to the value of `data`, or to its end where it has none.
     fn read<'t>(&mut self, head: &mut Head<'t>, cursor: &mut Cursor<'t>, shared: &'t Shared<'_>) -> Option<()> {
         if !cursor.eat(b'{') {
@@ -327,7 +547,7 @@ impl HeadReader {
         let (mut last, mut timed) = (0, false);
         loop {
             cursor.skip_space();
-            let attribute = self.attribute(cursor, last)?;
+            let attribute = self.next(cursor, last)?;
             last = attribute + 1;
             cursor.skip_space();
             match attribute {
@@ -359,13 +579,14 @@ impl HeadReader {
         (timed && whole).then_some(())
     }
 
+    /// Goes over the name of an attribute and its colon: its place. `last` is one more than the place of the one before it.
     #[inline]
-    fn attribute(&mut self, cursor: &mut Cursor<'_>, last: usize) -> Option<usize> {
+    pub(crate) fn next(&mut self, cursor: &mut Cursor<'_>, last: usize) -> Option<usize> {
         let guess = usize::from(self.follows[last]);
-        if !TOKENS[guess].is_empty() && cursor.eat_text(TOKENS[guess]) {
+        if !TOKENS[guess].is_empty() && cursor.eat_text(TOKENS[guess].as_bytes()) {
             return Some(guess);
         }
-        let found = TOKENS.iter().position(|token| !token.is_empty() && cursor.eat_text(token))?;
+        let found = TOKENS.iter().position(|token| !token.is_empty() && cursor.eat_text(token.as_bytes()))?;
         self.follows[last] = u8::try_from(found).ok()?;
         Some(found)
     }
@@ -375,7 +596,7 @@ impl HeadReader {
 #[derive(Debug)]
 pub struct Events<'t> {
     cursor: Cursor<'t>,
-    heads: HeadReader,
+    heads: Attributes,
     /// The one that was read last: it is large to hand around.
     head: Head<'t>,
     shared: &'t Shared<'t>,
@@ -394,7 +615,7 @@ impl<'t> Events<'t> {
             hops: None,
             has_data: false,
         };
-        let (cursor, heads) = (Cursor::new(text), HeadReader::default());
+        let (cursor, heads) = (Cursor::new(text), Attributes::default());
         Self { cursor, heads, head, shared, start: 0, has_begun: false }
     }
 

@@ -77,6 +77,7 @@ pub struct Column {
     /// `description`, for people.
     pub description: String,
     bounds: Bounds,
+    token: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -380,13 +381,46 @@ impl Schema {
                 }
             }
         }
-        self.relations.check(&self.columns, data)
+        self.relations.check(&self.columns, |i| relation::integer(&self.columns[i], data))
+    }
+
+    /// Whether fields are checked against each other or computed from each other.
+    pub(crate) fn has_relations(&self) -> bool {
+        !self.relations.is_empty()
+    }
+
+    /// Whether data whose fields each fit their own column fits as a whole; `integer` answers the integer of a column that was sent.
+    pub(crate) fn relates(&self, integer: impl Fn(usize) -> Option<i64>) -> bool {
+        self.relations.check(&self.columns, integer).is_ok()
+    }
+
+    /// As [`Self::computed`], of the integers that were sent, with the columns' positions.
+    pub(crate) fn computed_from(&self, integer: impl Fn(usize) -> Option<i64>) -> impl Iterator<Item = (usize, f64)> {
+        self.relations.compute(integer)
+    }
+
+    /// Whether something speaks against the play in an event of this source. `integer` as in [`Self::relates`]; `list` answers the list of a
+    /// column that was sent.
+    pub(crate) fn is_doubted<'n>(
+        &self,
+        source: &str,
+        integer: impl Fn(usize) -> Option<i64>,
+        list: impl Fn(usize) -> Option<Node<'n>>,
+    ) -> bool {
+        let integers = |i: usize| list(i).map_or_else(Vec::new, |node| relation::integers(&self.columns[i], &node));
+        self.relations.doubts(source, integer, integers).next().is_some()
     }
 
     /// The fields of checked data that the server computes in an event of this source, with their values.
     pub fn computed(&self, data: &Object<'_>, source: &str) -> Vec<Computed<'_>> {
-        let computed = self.relations.compute(&self.columns, data, source);
-        computed.into_iter().map(|(column, value)| Computed { name: &column.name, value }).collect()
+        let integer = |i: usize| relation::integer(&self.columns[i], data);
+        let integers = |i: usize| {
+            let column = &self.columns[i];
+            data.get(&column.name).map_or_else(Vec::new, |node| relation::integers(column, node))
+        };
+        let numbers = self.computed_from(integer).map(|(i, value)| (i, Json::from(value)));
+        let doubts = self.relations.doubts(source, integer, integers).map(|(i, why)| (i, Json::from(why)));
+        numbers.chain(doubts).map(|(i, value)| Computed { name: &self.columns[i].name, value }).collect()
     }
 
     /// The OpenSearch `mappings` of this type's documents: the envelope at the top, the data fields under `data`.
@@ -413,11 +447,20 @@ impl Schema {
 
 /// Whether a type is of the form `area.name` in `[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+`.
 pub fn is_own_type(event_type: &str) -> bool {
-    let word = |w: &str| {
-        w.starts_with(|c: char| c.is_ascii_lowercase())
-            && w.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-    };
-    event_type.contains('.') && event_type.split('.').all(word)
+    // Whether a word may begin, and how many have begun.
+    let (mut begins, mut words) = (true, 0);
+    for byte in event_type.bytes() {
+        match byte {
+            b'a'..=b'z' => {
+                words += usize::from(begins);
+                begins = false;
+            }
+            b'0'..=b'9' | b'_' if !begins => {}
+            b'.' if !begins => begins = true,
+            _ => return false,
+        }
+    }
+    words > 1 && !begins
 }
 
 /// The area of a type: what stands before its first dot, or `other` for types that are not of our form.
@@ -494,6 +537,7 @@ impl Column {
         let text_of = |key: &str| map.get(key).and_then(Json::as_str).map(str::to_owned);
         Ok(Self {
             name: name.into(),
+            token: format!("\"{name}\":"),
             id,
             kind: kind_of(map, false)?,
             required,
@@ -532,6 +576,16 @@ impl Column {
             sure || fits(text.chars().count())
         };
         (allowed.is_empty() || allowed.iter().any(|a| a == text)) && in_length()
+    }
+
+    /// The name as it mostly stands before its value: `"name":`.
+    pub fn token(&self) -> &[u8] {
+        self.token.as_bytes()
+    }
+
+    /// Whether numbers are bounded.
+    pub(crate) fn is_ranged(&self) -> bool {
+        self.bounds.minimum.is_some() || self.bounds.maximum.is_some()
     }
 
     /// Whether only listed values are allowed.
@@ -961,7 +1015,26 @@ mod tests {
         assert_eq!(mapping["properties"]["data"]["properties"]["more"]["type"], "flat_object");
     }
 
+    #[test]
+    fn own_types_are_words_with_dots_between() {
+        for own in ["a.b", "a.b.c", "area.na_me2"] {
+            assert!(is_own_type(own), "{own}");
+        }
+        for other in ["", "a", ".", "a.", ".a", "a..b", "a.1", "a._", "A.b", "a.b ", "a.é", "a-b.c", "1.a", "other"] {
+            assert!(!is_own_type(other), "{other}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn own_types_are_those_of_the_pattern(event_type in "[a.1_é]{0,6}") {
+            let word = |w: &str| {
+                w.starts_with(|c: char| c.is_ascii_lowercase())
+                    && w.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            };
+            prop_assert_eq!(is_own_type(&event_type), event_type.contains('.') && event_type.split('.').all(word));
+        }
+
         #[test]
         fn decimals_round_trip(n in -10i128.pow(17)..10i128.pow(17), scale in 0u8..9) {
             prop_assert_eq!(decimal(&decimal_text(n, scale), 18, scale), Ok(n));

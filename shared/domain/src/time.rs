@@ -1,6 +1,6 @@
 //! Time stamps: microseconds since the epoch, UTC.
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Offset, TimeZone, Timelike, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Offset, TimeZone, Utc};
 use chrono_tz::Tz;
 use std::fmt;
 
@@ -152,16 +152,24 @@ impl Timestamp {
 
     /// `YYYY-MM-DDTHH:MM:SS.ffffffZ`, always 27 bytes, as events keep it.
     pub fn to_micros_text(self) -> String {
-        let t = self.utc();
+        let mut text = String::with_capacity(27);
+        self.write_micros(&mut text);
+        text
+    }
+
+    /// Appends [`Self::to_micros_text`].
+    pub fn write_micros(self, out: &mut String) {
         let mut text = *b"0000-00-00T00:00:00.000000Z";
-        let micros = u32::try_from(self.0.rem_euclid(SECOND_US)).unwrap_or(0);
+        let (year, month, day) = civil(self.0.div_euclid(DAY_US));
+        let of_day = self.0.rem_euclid(DAY_US);
+        let (second, micros) = (of_day / SECOND_US, of_day % SECOND_US);
         for (end, digits, mut number) in [
-            (4, 4, t.year().unsigned_abs()),
-            (7, 2, t.month()),
-            (10, 2, t.day()),
-            (13, 2, t.hour()),
-            (16, 2, t.minute()),
-            (19, 2, t.second()),
+            (4, 4, year),
+            (7, 2, month),
+            (10, 2, day),
+            (13, 2, second / 3_600),
+            (16, 2, second / 60 % 60),
+            (19, 2, second % 60),
             (26, 6, micros),
         ] {
             for digit in text[end - digits..end].iter_mut().rev() {
@@ -169,7 +177,8 @@ impl Timestamp {
                 number /= 10;
             }
         }
-        String::from_utf8_lossy(&text).into_owned()
+        // All of it is ASCII.
+        out.push_str(std::str::from_utf8(&text).unwrap_or_default());
     }
 
     fn utc(self) -> DateTime<Utc> {
@@ -228,6 +237,19 @@ fn days(year: i32, month: u32, day: u32) -> Option<i32> {
     let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
     let of_year = i32::try_from((153 * month + 2) / 5 + day).ok()? - 1;
     Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
+}
+
+/// Year, month and day of a day since the epoch, from the year 1 on: the inverse of [`days`] (Hinnant, `civil_from_days`).
+fn civil(day: i64) -> (i64, i64, i64) {
+    let day = day + 719_468;
+    let (era, of_era) = (day.div_euclid(146_097), day.rem_euclid(146_097));
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    // The year begins in March.
+    let (year, month) = if month < 10 { (year, month + 3) } else { (year + 1, month - 9) };
+    (era * 400 + year, month, day)
 }
 
 /// `yyyy-MM-ddTHH:mm:ss[.f…]` at the start of `text`: microseconds as if it were UTC, and the rest.
@@ -346,6 +368,12 @@ mod tests {
         fn days_are_those_of_the_calendar(year in 0i32..10_000, month in 0u32..14, day in 0u32..33) {
             let expected = NaiveDate::from_ymd_opt(year, month, day).map(|date| date.num_days_from_ce() - 719_163);
             prop_assert_eq!(days(year, month, day), expected);
+        }
+
+        #[test]
+        fn texts_are_those_of_the_calendar(us in MIN_US..=MAX_US) {
+            let t = Timestamp::from_micros(us).unwrap();
+            prop_assert_eq!(t.to_micros_text(), t.utc().format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string());
         }
 
         #[test]

@@ -1,6 +1,8 @@
 //! Events per second on one thread, from the request to the packed messages: key, split, check, stamp, pack. The peer is only parsing the same
-//! body with `serde_json`.
+//! events with `serde_json`. The ratio stands in one line before Criterion's figures.
 #![allow(missing_docs, clippy::unwrap_used)]
+
+mod cpu;
 
 use async_trait::async_trait;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -51,28 +53,31 @@ fn ingest(c: &mut Criterion) {
         quarantine_per_key_hour: 1,
     };
     let stage = Ingest::new(ports, Arc::new(Registry::load(SCHEMAS).unwrap()), settings);
-    let body: String = (0..EVENTS as u64).map(|i| bench_event(i) + "\n").collect();
-    let headers = [("authorization", format!("Bearer {secret}")), ("content-type", "application/x-ndjson".into())];
-    let request = Request {
+    let events: Vec<String> = (0..EVENTS as u64).map(bench_event).collect();
+    let request = |media: &str, body: String| Request {
         method: "POST".into(),
         path: "/v1/events".into(),
-        headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<BTreeMap<_, _>>(),
-        body: body.clone().into(),
+        headers: BTreeMap::from([
+            ("authorization".to_owned(), format!("Bearer {secret}")),
+            ("content-type".to_owned(), media.to_owned()),
+        ]),
+        body: body.into(),
         client_ip: "203.0.113.77".into(),
         ..Request::default()
     };
-    assert_eq!(runtime.block_on(stage.handle(&request, now)).status, 202);
+    let lines = request("application/x-ndjson", events.join("\n"));
+    let array = request("application/json", format!("[{}]", events.join(",")));
+    let take = |request: &Request| runtime.block_on(stage.handle(black_box(request), now)).status;
+    let parse =
+        || events.iter().for_each(|line| _ = black_box(serde_json::from_str::<serde_json::Value>(line).unwrap()));
+    assert_eq!((take(&lines), take(&array)), (202, 202));
+    cpu::compare("ingest of lines", "serde_json parse alone", EVENTS, || _ = take(&lines), parse);
+    cpu::compare("ingest of an array", "serde_json parse alone", EVENTS, || _ = take(&array), parse);
 
     let mut group = c.benchmark_group("request_of_100_events");
     group.throughput(Throughput::Elements(EVENTS as u64));
-    group.bench_function("ingest", |b| b.iter(|| runtime.block_on(stage.handle(black_box(&request), now))));
-    group.bench_function("serde_json_parse_only", |b| {
-        b.iter(|| {
-            for line in body.lines() {
-                black_box(serde_json::from_str::<serde_json::Value>(line).unwrap());
-            }
-        });
-    });
+    group.bench_function("ingest", |b| b.iter(|| take(&lines)));
+    group.bench_function("serde_json_parse_only", |b| b.iter(parse));
     group.finish();
 }
 

@@ -3,21 +3,21 @@
 //! A batch is begun, its documents are created, and then it is recorded together with its counters; [`crate::indexed`] says why each event
 //! is one document and counted once. What is recorded makes a redelivery cheap.
 
+pub mod documents;
+
 use crate::indexed::{self, Begin, Begun};
 use crate::intake::{self, Counted, Slices, Taken, retry};
 use crate::item::{Item, Outcome};
 use crate::ledger::{self, Sink};
 use crate::quarantine::{self, Quarantined};
+use documents::Documents;
 use futures::future::join_all;
 use serde_json::Value as Json;
-use sluice_domain::event::{Data, Event, write_members};
-use sluice_domain::identity::document_id;
-use sluice_domain::json::{Node, Object, Value, write_string};
 use sluice_domain::message::Header;
-use sluice_domain::schema::{Cell, ColumnKind, Registry, Schema};
+use sluice_domain::schema::{Registry, Schema};
 use sluice_domain::time::Timestamp;
 use sluice_ports::{Document, DocumentOutcome, ErrorKind, IndexTemplate, PortError, Queue, Search, Table, Write};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const ORIGIN: &str = "index";
@@ -63,8 +63,9 @@ struct Made<'m> {
     begun: Begun,
     counted: BTreeMap<String, Counted>,
     documents: Vec<Document>,
-    /// For each document its position in the message and its counter row.
-    origins: Vec<(u32, String)>,
+    /// For each document its position in the message, and that of its counter row in `counters`.
+    origins: Vec<(u32, usize)>,
+    counters: Vec<String>,
     refused: Vec<Quarantined>,
 }
 
@@ -180,23 +181,25 @@ impl Index {
         Ok(outcomes)
     }
 
-    fn make<'m>(&'m self, taken: &'m Taken, begun: Begun, item: &Item) -> Made<'m> {
-        let read = taken.read(&item.body);
+    fn make<'m>(&'m self, taken: &'m Taken, begun: Begun, item: &'m Item) -> Made<'m> {
+        let place = |event_type: &str| begun.place(&self.registry, event_type);
+        let found = taken.unpacked().and_then(|unpacked| {
+            let mut documents = Documents::new(&unpacked.shared(), place);
+            let unreadable = documents.read(unpacked)?;
+            Some((taken.count(&item.body, documents.types(), unreadable), documents))
+        });
+        let (read, documents) = found.unwrap_or_else(|| {
+            let mut read = taken.read(&item.body);
+            let mut documents = Documents::new(&taken.shared(), place);
+            for (position, event) in std::mem::take(&mut read.events) {
+                documents.push(position, &event);
+            }
+            (read, documents)
+        });
         let refused = taken.unreadable(ORIGIN, &read);
-        let (mut documents, mut origins) =
-            (Vec::with_capacity(read.events.len()), Vec::with_capacity(read.events.len()));
-        let mut counters: HashMap<&str, String> = HashMap::new();
-        let received = taken.head.received.to_micros_text();
-        for (position, event) in &read.events {
-            let (index, schema) = begun.place(&self.registry, event);
-            let id = document_id(&event.source, &event.id, event.time);
-            documents.push(Document { index, id, source: document(schema, event, &received) });
-            let counter = counters
-                .entry(&event.event_type)
-                .or_insert_with(|| ledger::counter(taken.head.received, &event.event_type));
-            origins.push((*position, counter.clone()));
-        }
-        Made { taken, begun, counted: read.counted, documents, origins, refused }
+        let counters = documents.event_types().map(|name| ledger::counter(taken.head.received, name)).collect();
+        let (documents, origins) = if read.is_refused() { Default::default() } else { documents.finish() };
+        Made { taken, begun, counted: read.counted, documents, origins, counters, refused }
     }
 
     /// Sends what goes to quarantine in one call; one outcome per message.
@@ -293,7 +296,7 @@ fn judge<'m>(
 ) -> Result<(Finished<'m>, Vec<Quarantined>), String> {
     let mut rejected: Vec<(u32, String)> = Vec::new();
     for ((position, counter), result) in message.origins.iter().zip(results) {
-        let Some(counted) = message.counted.get_mut(counter) else { continue };
+        let Some(counted) = message.counted.get_mut(&message.counters[*counter]) else { continue };
         match result {
             DocumentOutcome::Created => {}
             DocumentOutcome::Exists if item.receive_count > 1 => {}
@@ -322,116 +325,4 @@ fn judge<'m>(
         }
     }
     Ok((Finished { taken: message.taken, begun: message.begun, counted: message.counted }, refused))
-}
-
-/// The document of an event: its attributes, its `data` by the columns of the schema, and in `extra` what neither names. Written as text,
-/// since numbers must stay as they came.
-fn document(schema: &Schema, event: &Event<'_>, received: &str) -> String {
-    let mut out = String::with_capacity(512);
-    out.push_str("{\"id\":");
-    write_string(&mut out, &event.id);
-    out.push_str(",\"source\":");
-    write_string(&mut out, &event.source);
-    out.push_str(",\"type\":");
-    write_string(&mut out, &event.event_type);
-    out.push_str(",\"time\":\"");
-    out.push_str(&event.time.to_micros_text());
-    out.push_str("\",\"receivedtime\":\"");
-    out.push_str(received);
-    out.push('"');
-    for (name, value) in [
-        ("subject", &event.subject),
-        ("userid", &event.user_id),
-        ("sessionid", &event.session_id),
-        ("clientip", &event.client_ip),
-        ("useragent", &event.user_agent),
-        ("specversion", &event.spec_version),
-        ("datacontenttype", &event.data_content_type),
-        ("dataschema", &event.data_schema),
-        ("tracestate", &event.trace_state),
-        ("traceparent", &event.trace_parent),
-    ] {
-        if let Some(value) = value {
-            out.push_str(",\"");
-            out.push_str(name);
-            out.push_str("\":");
-            write_string(&mut out, value);
-        }
-    }
-    if let Some(hops) = event.hops {
-        out.push_str(",\"hops\":");
-        out.push_str(&hops.to_string());
-    }
-    let mut unknown: Vec<(&str, &str)> = Vec::new();
-    match &event.data {
-        Data::Absent => {}
-        Data::Json(Node { value: Value::Object(object), raw }) => {
-            out.push_str(",\"data\":");
-            if schema.is_generic() {
-                out.push_str(raw);
-            } else {
-                write_fields(&mut out, schema, object, &mut unknown);
-            }
-        }
-        Data::Json(node) => {
-            out.push_str(",\"data\":{\"value\":");
-            out.push_str(node.raw);
-            out.push('}');
-        }
-        Data::Base64(text) => {
-            out.push_str(",\"data_base64\":");
-            write_string(&mut out, text);
-        }
-    }
-    if !unknown.is_empty() || !event.extra.is_empty() {
-        out.push_str(",\"extra\":");
-        let attributes = event.extra.iter().map(|(name, raw)| (name.as_ref(), raw.as_ref()));
-        write_members(&mut out, unknown.into_iter().chain(attributes));
-    }
-    out.push('}');
-    out
-}
-
-fn write_fields<'e>(out: &mut String, schema: &Schema, object: &'e Object<'_>, unknown: &mut Vec<(&'e str, &'e str)>) {
-    out.push('{');
-    let mut separator = "";
-    for (name, node) in &object.0 {
-        let Some(column) = schema.column_index(name).map(|i| &schema.columns[i]) else {
-            unknown.push((name, node.raw));
-            continue;
-        };
-        out.push_str(separator);
-        separator = ",";
-        write_string(out, name);
-        out.push(':');
-        // A time may come as a number in one of three units; the index would read each as milliseconds.
-        let is_time = match &column.kind {
-            ColumnKind::List(element) => **element == ColumnKind::Timestamp,
-            kind => *kind == ColumnKind::Timestamp,
-        };
-        match if is_time { column.read(node).ok() } else { None } {
-            Some(cell) => write_times(out, &cell),
-            None => out.push_str(node.raw),
-        }
-    }
-    out.push('}');
-}
-
-fn write_times(out: &mut String, cell: &Cell<'_>) {
-    match cell {
-        Cell::Timestamp(micros) => {
-            let time = Timestamp::from_micros(*micros).unwrap_or_default();
-            out.push('"');
-            out.push_str(&time.to_micros_text());
-            out.push('"');
-        }
-        Cell::List(cells) => {
-            for (i, cell) in cells.iter().enumerate() {
-                out.push(if i == 0 { '[' } else { ',' });
-                write_times(out, cell);
-            }
-            out.push_str(if cells.is_empty() { "[]" } else { "]" });
-        }
-        _ => out.push_str("null"),
-    }
 }

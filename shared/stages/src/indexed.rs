@@ -26,8 +26,6 @@ use crate::intake::Head;
 use crate::rows::expiry;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
-use sluice_domain::event::Event;
-use sluice_domain::lake::index_name;
 use sluice_domain::schema::{GENERIC_TYPE, Registry, Schema};
 use sluice_domain::time::Timestamp;
 use sluice_ports::{Condition, ErrorKind, Item, Key, PortError, Table, Write};
@@ -58,14 +56,14 @@ pub(crate) enum Begin {
 }
 
 impl Begun {
-    /// The index of an event, and the schema by which its document is written.
-    pub(crate) fn place<'r>(&self, registry: &'r Registry, event: &Event<'_>) -> (String, &'r Schema) {
-        match self.tables.get(event.event_type.as_ref()) {
+    /// The table of a type, whose index its events go to, and the schema by which their documents are written.
+    pub(crate) fn place<'r>(&'r self, registry: &'r Registry, event_type: &str) -> (&'r str, &'r Schema) {
+        match self.tables.get(event_type) {
             // A process of another version may not know the type and writes the document as one without a schema.
-            Some(table) => (index_name(table, event.time), registry.resolve(&event.event_type)),
+            Some(table) => (table, registry.resolve(event_type)),
             None => {
                 let generic = registry.resolve(GENERIC_TYPE);
-                (index_name(&generic.table, event.time), generic)
+                (&generic.table, generic)
             }
         }
     }

@@ -5,12 +5,13 @@ use crate::item::{Item, Outcome};
 use crate::ledger::{self, Fate, Sink};
 use crate::quarantine::{self, Quarantined};
 use serde::{Deserialize, Serialize};
-use sluice_domain::event::Event;
+use sluice_domain::event::{Event, Shared};
 use sluice_domain::identity::hex_id;
 use sluice_domain::message::{self, Header, MessageError, Unpacked};
 use sluice_domain::schema::counted_as;
 use sluice_domain::time::Timestamp;
 use sluice_ports::Queue;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
@@ -184,6 +185,14 @@ impl Head {
         Ok(Self { header, publish, received })
     }
 
+    fn shared(&self) -> Shared<'_> {
+        Shared {
+            received: self.received,
+            client_ip: self.header.clientip.as_deref().map(Cow::Borrowed),
+            user_agent: self.header.useragent.as_deref().map(Cow::Borrowed),
+        }
+    }
+
     /// An event (or the whole message) on its way to quarantine. Each sink keeps it by itself, so that each can be given it again.
     pub(crate) fn refuse(
         &self,
@@ -221,6 +230,11 @@ impl Taken {
     /// Its events, unpacked but not parsed; nothing where they cannot be unpacked.
     pub(crate) fn unpacked(&self) -> Option<&Unpacked> {
         self.unpacked.as_ref().ok()
+    }
+
+    /// What its events share.
+    pub(crate) fn shared(&self) -> Shared<'_> {
+        self.head.shared()
     }
 
     /// Parses the events. `body` is the whole message.

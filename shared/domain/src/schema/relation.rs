@@ -10,7 +10,7 @@
 
 use super::{Cell, Column, ColumnKind, Violation, violation};
 use crate::game::{self, Play};
-use crate::json::Object;
+use crate::json::{Node, Object};
 use serde_json::{Map, Value as Json};
 
 /// The relations of a schema; columns by their position.
@@ -99,64 +99,63 @@ impl Relations {
         Ok(relations)
     }
 
-    /// Checks data whose fields each fit their own column.
-    pub(super) fn check(&self, columns: &[Column], data: &Object<'_>) -> Result<(), Violation> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.at_most.is_empty() && self.percents.is_empty() && self.judges.is_empty()
+    }
+
+    /// Checks data whose fields each fit their own column; `integer` answers the integer of a column that was sent.
+    pub(super) fn check(&self, columns: &[Column], integer: impl Fn(usize) -> Option<i64>) -> Result<(), Violation> {
         for AtMost { field, limit } in &self.at_most {
-            let (field, limit) = (&columns[*field], &columns[*limit]);
-            if let (Some(value), Some(most)) = (integer(field, data), integer(limit, data))
+            if let (Some(value), Some(most)) = (integer(*field), integer(*limit))
                 && value > most
             {
-                let what = format!("is {value}, more than `{}`, which is {most}", limit.name);
-                return Err(violation(&field.name, what));
+                let what = format!("is {value}, more than `{}`, which is {most}", columns[*limit].name);
+                return Err(violation(&columns[*field].name, what));
             }
         }
         Ok(())
     }
 
-    /// What the server computes from data that fits, in an event of this source: columns and values.
-    pub(super) fn compute<'c>(
-        &self,
-        columns: &'c [Column],
-        data: &Object<'_>,
-        source: &str,
-    ) -> Vec<(&'c Column, Json)> {
-        let percent = |p: &Percent| {
-            let (part, whole) = (integer(&columns[p.part], data)?, integer(&columns[p.whole], data)?);
-            Some((&columns[p.field], percent(part, whole).into()))
-        };
-        let doubts = |judge: &Judge| {
-            let doubts = judge.play(columns, data)?.doubts()?;
-            Some((&columns[judge.field], doubts.into()))
-        };
-        let judged = self.judges.iter().filter(|_| source == game::SOURCE).filter_map(doubts);
-        self.percents.iter().filter_map(percent).chain(judged).collect()
+    /// The numbers that the server computes from data that fits: columns and values. `integer` as in [`Self::check`].
+    pub(super) fn compute(&self, integer: impl Fn(usize) -> Option<i64>) -> impl Iterator<Item = (usize, f64)> {
+        self.percents.iter().filter_map(move |p| Some((p.field, percent(integer(p.part)?, integer(p.whole)?))))
     }
-}
 
-impl Judge {
-    /// The play that is sent; `None` without the counts.
-    fn play(&self, columns: &[Column], data: &Object<'_>) -> Option<Play> {
-        let list = &columns[self.reaction_ms];
-        let reaction_ms = match data.get(&list.name).map(|node| list.read(node)) {
-            Some(Ok(Cell::List(cells))) => {
-                let number = |cell| if let Cell::Integer(ms) = cell { Some(ms) } else { None };
-                cells.into_iter().filter_map(number).collect()
-            }
-            _ => Vec::new(),
-        };
-        Some(Play {
-            total_squares: integer(&columns[self.total_squares], data)?,
-            clicked_count: integer(&columns[self.clicked_count], data)?,
-            reaction_ms,
-            duration_ms: integer(&columns[self.duration_ms], data),
+    /// Why the play in an event of this source cannot have been: columns and reasons; nothing without the counts. `integers` answers those of a
+    /// list that was sent.
+    pub(super) fn doubts(
+        &self,
+        source: &str,
+        integer: impl Fn(usize) -> Option<i64>,
+        integers: impl Fn(usize) -> Vec<i64>,
+    ) -> impl Iterator<Item = (usize, String)> {
+        let judges = if source == game::SOURCE { self.judges.as_slice() } else { &[] };
+        judges.iter().filter_map(move |judge| {
+            let play = Play {
+                total_squares: integer(judge.total_squares)?,
+                clicked_count: integer(judge.clicked_count)?,
+                reaction_ms: integers(judge.reaction_ms),
+                duration_ms: integer(judge.duration_ms),
+            };
+            Some((judge.field, play.doubts()?))
         })
     }
 }
 
-fn integer(column: &Column, data: &Object<'_>) -> Option<i64> {
+/// The integer of a column in checked data.
+pub(super) fn integer(column: &Column, data: &Object<'_>) -> Option<i64> {
     match column.read(data.get(&column.name)?) {
         Ok(Cell::Integer(n)) => Some(n),
         _ => None,
+    }
+}
+
+/// The integers of a list that was sent.
+pub(super) fn integers(column: &Column, node: &Node<'_>) -> Vec<i64> {
+    let number = |cell| if let Cell::Integer(n) = cell { Some(n) } else { None };
+    match column.read(node) {
+        Ok(Cell::List(cells)) => cells.into_iter().filter_map(number).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -186,8 +185,8 @@ mod tests {
     fn computed(data: &str) -> Vec<f64> {
         let schema = Schema::parse("f", FILE).unwrap();
         let node = json::parse_str(data).unwrap();
-        let computed = schema.relations.compute(&schema.columns, node.as_object().unwrap(), "g");
-        computed.into_iter().map(|(_, v)| v.as_f64().unwrap()).collect()
+        let computed = schema.computed(node.as_object().unwrap(), "g");
+        computed.into_iter().map(|computed| computed.value.as_f64().unwrap()).collect()
     }
 
     #[test]
@@ -195,9 +194,9 @@ mod tests {
         let schema = Schema::parse("f", include_str!("../../../../schemas/game.result.json")).unwrap();
         let suspect = |source: &str, data: &str| {
             let node = json::parse_str(data).unwrap();
-            let computed = schema.relations.compute(&schema.columns, node.as_object().unwrap(), source);
-            let found = computed.into_iter().find(|(column, _)| column.name == "suspect");
-            found.map(|(_, value)| value.as_str().unwrap().to_owned())
+            let computed = schema.computed(node.as_object().unwrap(), source);
+            let found = computed.into_iter().find(|computed| computed.name == "suspect");
+            found.map(|computed| computed.value.as_str().unwrap().to_owned())
         };
         let data = |reaction: &str| {
             format!(r#"{{"play_id":"p","total_squares":50,"clicked_count":1,"reaction_ms":{reaction}}}"#)

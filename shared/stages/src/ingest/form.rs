@@ -5,14 +5,12 @@ use crate::http::Request;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
-use sluice_domain::json::{self, JsonErrorKind, Node, Value};
+use sluice_domain::json::{self, JsonErrorKind};
 use std::borrow::Cow;
 use std::io::Read;
 
 /// Window of a zstd frame that is unpacked at most (2^23 = 8 MiB, what every decoder must support by RFC 8878, 3.1.1.1.2).
 const ZSTD_WINDOW_LOG: u32 = 23;
-/// Bodies up to this are parsed as a whole: a tree takes some ten times the text.
-const PARSE_WHOLE_BYTES: usize = 256 * 1024;
 
 /// A request that is refused as a whole, or one event of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,21 +128,6 @@ fn inflate<'b>(from: impl Read, max_bytes: usize) -> Result<Cow<'b, [u8]>, Refus
         return Err(refusal(413, "too_large", format!("the body unpacks to more than {max_bytes} bytes")));
     }
     Ok(Cow::Owned(out))
-}
-
-/// The events of a body that is a flawless array, parsed in one go; `None` for all others, which [`split`] takes apart. That way what is
-/// usual costs one pass, and only short bodies stand in memory as a whole tree.
-pub(super) fn parse_array<'b>(form: &Form, body: &'b [u8], max_events: usize) -> Option<Vec<Node<'b>>> {
-    if body.len() > PARSE_WHOLE_BYTES || !matches!(form, Form::Plain | Form::Batch) {
-        return None;
-    }
-    if !body.trim_ascii_start().starts_with(b"[") {
-        return None;
-    }
-    match json::parse(body).ok()?.value {
-        Value::Array(nodes) if (1..=max_events).contains(&nodes.len()) => Some(nodes),
-        _ => None,
-    }
 }
 
 /// The texts of the events of a body, each to be parsed by itself.

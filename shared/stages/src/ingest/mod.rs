@@ -36,6 +36,7 @@ use chrono_tz::Tz;
 use form::{Form, Refusal, refusal};
 use legacy::Legacy;
 use serde_json::{Map, Value as Json, json};
+use sluice_domain::accept::{Acceptor, Sent};
 use sluice_domain::event::{Acceptance, Clock, Event, RESERVED_AREAS, Shared};
 use sluice_domain::identity;
 use sluice_domain::json::{self, JsonErrorKind, Node, Value};
@@ -157,24 +158,49 @@ impl Rejection<'_> {
     }
 }
 
-/// What is remembered of an accepted event beside its [`Entry`].
+/// What is remembered of an accepted event.
 struct Accepted<'b> {
     index: usize,
     bytes: Cow<'b, [u8]>,
-    has_id: bool,
+    noted: Noted,
     clock: Clock,
+    /// Where its text stands in [`Judged::texts`].
+    text: Range<usize>,
+}
+
+/// How an event names itself.
+struct Noted {
+    has_id: bool,
+    /// Where its type stands in [`Judged::types`].
+    event_type: Range<usize>,
     /// Where its identity stands in [`Judged::identities`].
     identity: Range<usize>,
 }
 
-/// The events of a request, judged.
+/// The events of a request, judged. What is kept of each stands in one buffer for all, since a request may have very many.
 #[derive(Default)]
 struct Judged<'b> {
-    entries: Vec<Entry>,
     accepted: Vec<Accepted<'b>>,
+    types: String,
+    texts: String,
     /// For each accepted event its index, `id`, `source` and `time` as sent.
     identities: Vec<u8>,
     rejections: Vec<Rejection<'b>>,
+}
+
+impl Judged<'_> {
+    fn type_of(&self, accepted: &Accepted<'_>) -> &str {
+        &self.types[accepted.noted.event_type.clone()]
+    }
+
+    /// The accepted events, as they are packed.
+    fn entries(&self) -> Vec<Entry<&str>> {
+        let entry = |accepted: &Accepted<'_>| Entry {
+            event_type: &self.types[accepted.noted.event_type.clone()],
+            text: &self.texts[accepted.text.clone()],
+        };
+        self.accepted.iter().map(entry).collect()
+    }
 }
 
 /// A message and the events in it, by position among the accepted.
@@ -361,7 +387,7 @@ impl Ingest {
         let ids = Ids::new(&key.id, idempotency_key, shared.received)
             .map_err(|_| refusal(503, "unavailable", "no random bytes for ids; send the request again"))?;
         let context = self.context(key, shared.received);
-        let mut judge = Judge { key, context, ids: &ids, judged: Judged::default() };
+        let mut judge = Judge::new(key, context, &ids);
         let form = form::form(request)?;
         if let Form::Legacy(legacy) = form {
             let text = legacy.event(body, &ids.event(0))?;
@@ -369,14 +395,9 @@ impl Ingest {
         } else if let Form::Binary(content) = form {
             let text = form::binary(request, content, body)?;
             judge.text(0, text.as_bytes(), Cow::Owned(text.clone().into_bytes()), 0);
-        } else if let Some(nodes) = form::parse_array(&form, body, self.settings.max_events_per_request) {
-            judge.expect(nodes.len());
-            for (index, node) in nodes.into_iter().enumerate() {
-                judge.node(index, node.raw.len(), Cow::Borrowed(node.raw.as_bytes()), node);
-            }
         } else {
             let events = form::split(&form, body, self.settings.max_events_per_request)?;
-            judge.expect(events.len());
+            judge.expect(events.len(), body.len());
             for (index, event) in events.into_iter().enumerate() {
                 let offset = event.as_ptr() as usize - body.as_ptr() as usize;
                 judge.text(index, event, Cow::Borrowed(event), offset);
@@ -404,16 +425,14 @@ impl Ingest {
                 result => {
                     let lost = || PortError::new(ErrorKind::Unavailable, "topic.publish", "no result for a message");
                     let error = result.and_then(Result::err).unwrap_or_else(lost);
-                    unpublished.extend(judged.accepted[range.clone()].iter().zip(&judged.entries[range]).map(
-                        |(accepted, entry)| Rejection {
-                            index: accepted.index,
-                            pointer: String::new(),
-                            code: "unavailable",
-                            reason: "not stored for the moment; send it again".into(),
-                            event_type: entry.event_type.clone(),
-                            bytes: accepted.bytes.clone(),
-                        },
-                    ));
+                    unpublished.extend(judged.accepted[range].iter().map(|accepted| Rejection {
+                        index: accepted.index,
+                        pointer: String::new(),
+                        code: "unavailable",
+                        reason: "not stored for the moment; send it again".into(),
+                        event_type: judged.type_of(accepted).to_owned(),
+                        bytes: accepted.bytes.clone(),
+                    }));
                     // The word of a service that names its time goes before others.
                     if failure.as_ref().is_none_or(|first| first.retry_after.is_none() && error.retry_after.is_some()) {
                         failure = Some(error);
@@ -524,21 +543,32 @@ impl Ingest {
 /// Judges the events of one request, in order.
 struct Judge<'r, 'b> {
     key: &'r KeyRecord,
-    context: Acceptance<'r>,
+    acceptor: Acceptor<'r>,
     ids: &'r Ids<'r>,
     judged: Judged<'b>,
 }
 
-impl<'b> Judge<'_, 'b> {
-    fn expect(&mut self, events: usize) {
-        self.judged.entries.reserve(events);
+impl<'r, 'b> Judge<'r, 'b> {
+    fn new(key: &'r KeyRecord, context: Acceptance<'r>, ids: &'r Ids<'r>) -> Self {
+        Self { key, acceptor: Acceptor::new(context), ids, judged: Judged::default() }
+    }
+
+    /// Makes room for so many events, which have so many bytes together.
+    fn expect(&mut self, events: usize, bytes: usize) {
         self.judged.accepted.reserve(events);
+        // What completing them adds differs; too little room costs a copy.
+        self.judged.texts.reserve(bytes + bytes / 8);
     }
 
     /// Judges the text of an event, which begins at `offset` of the body; `bytes` is what is kept of it when it is rejected.
     fn text(&mut self, index: usize, text: &[u8], bytes: Cow<'b, [u8]>, offset: usize) {
-        match json::parse(text) {
-            Ok(node) => self.node(index, node.raw.len(), bytes, node),
+        let parsed = match json::text(text) {
+            Ok(text) if self.quick(index, text, &bytes) => return,
+            Ok(text) => json::parse_str(text),
+            Err(error) => Err(error),
+        };
+        match parsed {
+            Ok(node) => self.node(index, bytes, node),
             Err(error) => {
                 let hint = match error.kind {
                     JsonErrorKind::TrailingText => "; one event per line is `application/x-ndjson`",
@@ -550,33 +580,66 @@ impl<'b> Judge<'_, 'b> {
         }
     }
 
-    /// Judges an event of which `sent_bytes` were sent.
-    fn node(&mut self, index: usize, sent_bytes: usize, bytes: Cow<'b, [u8]>, node: Node<'_>) {
-        let named = Named::of(&node);
-        let event_type = named.event_type.unwrap_or_default().to_owned();
-        if let Err((code, pointer, reason)) = may_write(self.key, &named) {
-            return self.reject(index, bytes, code, pointer, reason, &event_type);
+    /// Accepts an event that is as events mostly are; answers whether it did.
+    fn quick(&mut self, index: usize, text: &str, bytes: &Cow<'b, [u8]>) -> bool {
+        let from = self.judged.texts.len();
+        let Some(sent) = self.acceptor.accept(text, || self.ids.event(index), &mut self.judged.texts) else {
+            return false;
+        };
+        let Sent { id, source, event_type, time } = sent;
+        let named = Named { id, source, event_type: Some(event_type), time };
+        if may_write(self.key, &named).is_err() {
+            self.judged.texts.truncate(from);
+            return false;
         }
-        let identities = &mut self.judged.identities;
-        let from = identities.len();
-        push_part(identities, &(index as u64).to_le_bytes());
-        push_part(identities, named.id.unwrap_or_default().as_bytes());
-        push_part(identities, named.source.or(self.context.default_source).unwrap_or_default().as_bytes());
-        push_part(identities, named.time.unwrap_or_default().as_bytes());
-        let identity = from..identities.len();
-        let has_id = named.id.is_some();
-        match Event::accept(node, &self.context, || self.ids.event(index)) {
+        let noted = self.note(index, &named);
+        self.take(index, bytes.clone(), noted, Clock::Kept, from);
+        true
+    }
+
+    /// Judges a parsed event.
+    fn node(&mut self, index: usize, bytes: Cow<'b, [u8]>, node: Node<'_>) {
+        let named = Named::of(&node);
+        let event_type = named.event_type.unwrap_or_default();
+        if let Err((code, pointer, reason)) = may_write(self.key, &named) {
+            return self.reject(index, bytes, code, pointer, reason, event_type);
+        }
+        let noted = self.note(index, &named);
+        match Event::accept(node, self.acceptor.context(), || self.ids.event(index)) {
             Ok((event, clock)) => {
-                let mut text = String::with_capacity(sent_bytes + 160);
-                event.write(&mut text);
-                self.judged.entries.push(Entry { event_type, text });
-                self.judged.accepted.push(Accepted { index, bytes, has_id, clock, identity });
+                let from = self.judged.texts.len();
+                event.write(&mut self.judged.texts);
+                self.take(index, bytes, noted, clock, from);
             }
             Err(violation) => {
-                self.judged.identities.truncate(from);
+                let event_type = self.judged.types.split_off(noted.event_type.start);
+                self.judged.identities.truncate(noted.identity.start);
                 self.reject(index, bytes, violation.code, &violation.pointer, &violation.reason, &event_type);
             }
         }
+    }
+
+    /// Notes what an event is called, before it is known whether it is accepted.
+    fn note(&mut self, index: usize, named: &Named<'_>) -> Noted {
+        let source = named.source.or(self.acceptor.context().default_source);
+        let Judged { types, identities, .. } = &mut self.judged;
+        let (types_from, identities_from) = (types.len(), identities.len());
+        types.push_str(named.event_type.unwrap_or_default());
+        push_part(identities, &(index as u64).to_le_bytes());
+        for part in [named.id, source, named.time] {
+            push_part(identities, part.unwrap_or_default().as_bytes());
+        }
+        Noted {
+            has_id: named.id.is_some(),
+            event_type: types_from..types.len(),
+            identity: identities_from..identities.len(),
+        }
+    }
+
+    /// Takes an accepted event, whose text was appended from `text` on.
+    fn take(&mut self, index: usize, bytes: Cow<'b, [u8]>, noted: Noted, clock: Clock, text: usize) {
+        let text = text..self.judged.texts.len();
+        self.judged.accepted.push(Accepted { index, bytes, noted, clock, text });
     }
 
     fn reject(
@@ -650,14 +713,16 @@ fn may_write(key: &KeyRecord, named: &Named<'_>) -> Result<(), (&'static str, &'
 
 /// Cuts the accepted events into messages. An event that does not fit one alone moves to the rejected.
 fn pack(judged: &mut Judged<'_>, shared: &Shared<'_>, ids: &Ids<'_>) -> Vec<Part> {
-    let sent = judged.accepted.iter().map(|accepted| accepted.bytes.as_ref());
-    let types = judged.entries.iter().map(|entry| entry.event_type.as_str());
-    let mut ranges = message::cut(&sent.zip(types).collect::<Vec<_>>());
+    let entries = judged.entries();
+    let sent =
+        judged.accepted.iter().zip(&entries).map(|(accepted, entry)| (accepted.bytes.as_ref(), entry.event_type));
+    let mut ranges = message::cut(&sent.collect::<Vec<_>>());
     ranges.reverse();
     let mut parts = Vec::with_capacity(ranges.len());
+    let mut too_large = Vec::new();
     while let Some(range) = ranges.pop() {
         let batch = ids.batch(&judged.accepted[range.clone()], &judged.identities);
-        match message::pack(&batch, shared, &judged.entries[range.clone()]) {
+        match message::pack(&batch, shared, &entries[range.clone()]) {
             Ok(packed) => parts.push(Part { packed: packed.published_as(&ids.publish(range.start)), range }),
             // Texts can grow when they are written (a `\b` becomes `\u0008`), and compress less than was thought, so several may not fit.
             Err(_) if range.len() > 1 => {
@@ -667,26 +732,25 @@ fn pack(judged: &mut Judged<'_>, shared: &Shared<'_>, ids: &Ids<'_>) -> Vec<Part
             }
             Err(error) => {
                 let accepted = &judged.accepted[range.start];
-                judged.rejections.push(Rejection {
+                too_large.push(Rejection {
                     index: accepted.index,
                     pointer: String::new(),
                     code: "too_large",
                     reason: clip(&error.reason).to_owned(),
-                    event_type: counted_as(&judged.entries[range.start].event_type).to_owned(),
+                    event_type: counted_as(entries[range.start].event_type).to_owned(),
                     bytes: accepted.bytes.clone(),
                 });
             }
         }
     }
+    judged.rejections.append(&mut too_large);
     parts
 }
 
 fn replaced_clocks(judged: &Judged<'_>, range: &Range<usize>, now: Timestamp) -> Vec<Tally> {
     let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
-    for (accepted, entry) in judged.accepted[range.clone()].iter().zip(&judged.entries[range.clone()]) {
-        if accepted.clock == Clock::Replaced {
-            *counts.entry(counted_as(&entry.event_type)).or_default() += 1;
-        }
+    for accepted in judged.accepted[range.clone()].iter().filter(|accepted| accepted.clock == Clock::Replaced) {
+        *counts.entry(counted_as(judged.type_of(accepted))).or_default() += 1;
     }
     let tally =
         |(name, by): (&str, i64)| Tally { counter: ledger::counter(now, name), field: CLOCK_REPLACED.into(), by };
@@ -732,8 +796,8 @@ impl<'k> Ids<'k> {
             let positions: Vec<u8> = accepted.iter().flat_map(|a| (a.index as u64).to_le_bytes()).collect();
             return identity::hex_id(&[b"keyed", self.key.as_bytes(), given.as_bytes(), &positions]);
         }
-        if accepted.iter().all(|a| a.has_id) {
-            let named = &identities[first.identity.start..last.identity.end];
+        if accepted.iter().all(|a| a.noted.has_id) {
+            let named = &identities[first.noted.identity.start..last.noted.identity.end];
             return identity::hex_id(&[b"named", self.key.as_bytes(), named]);
         }
         // Batches count from the far end, so that none has the id of an event.

@@ -33,13 +33,13 @@ impl Ingest {
         key: Option<&KeyRecord>,
         dry_run: bool,
     ) -> Result<Replayed, PortError> {
-        let (mut judged, messages) = self.judge_again(record, bytes, key)?;
+        let (judged, messages) = self.judge_again(record, bytes, key)?;
         if !judged.rejections.is_empty() {
             return Ok(Replayed::Rejected(judged.rejections.iter().map(shown).collect()));
         }
         let mut types: BTreeMap<String, u64> = BTreeMap::new();
-        for entry in judged.entries.drain(..) {
-            *types.entry(entry.event_type).or_default() += 1;
+        for accepted in &judged.accepted {
+            *types.entry(judged.type_of(accepted).to_owned()).or_default() += 1;
         }
         if !dry_run {
             self.ports.topic.publish(messages).await.into_iter().collect::<Result<(), PortError>>()?;
@@ -57,7 +57,7 @@ impl Ingest {
         let ids = Ids::new(&operator.id, Some(&record.id), record.received)?;
         let default_source = key.and_then(KeyRecord::default_source);
         let context = Acceptance { default_source, ..self.context(&operator, record.received) };
-        let mut judge = Judge { key: &operator, context, ids: &ids, judged: Judged::default() };
+        let mut judge = Judge::new(&operator, context, &ids);
         match form::split(&form_of(bytes), bytes, self.settings.max_events_per_request) {
             Ok(events) => {
                 for (index, event) in events.into_iter().enumerate() {

@@ -930,13 +930,15 @@ async fn what_does_not_fit_one_message_after_all_is_halved_until_it_does() {
     let mut judged = Judged::default();
     for (index, len) in [60_000, 60_000, 60_000, 60_000, 60_000, 400_000, 60_000].into_iter().enumerate() {
         // As if ten bytes had been sent: the cut is blind to what was written.
-        judged.entries.push(Entry { event_type: "a.b".into(), text: format!("\"{}\"", noise(len)) });
+        let (type_from, text_from) = (judged.types.len(), judged.texts.len());
+        judged.types.push_str("a.b");
+        judged.texts.push_str(&format!("\"{}\"", noise(len)));
         judged.accepted.push(Accepted {
             index,
             bytes: Cow::Borrowed(b""),
-            has_id: false,
+            noted: Noted { has_id: false, event_type: type_from..judged.types.len(), identity: 0..0 },
             clock: Clock::Kept,
-            identity: 0..0,
+            text: text_from..judged.texts.len(),
         });
     }
     let parts = pack(&mut judged, &Shared { received: now(), client_ip: None, user_agent: None }, &ids);
