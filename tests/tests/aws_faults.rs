@@ -180,6 +180,28 @@ async fn a_write_to_the_table_takes_effect_once_whatever_happens_on_the_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lone_conditional_put_knows_its_own_item_when_the_reply_was_lost() {
+    let Some(world) = World::new().await else { return };
+    let table = world.table(&world.connection);
+    for (at, fault) in faults("UpdateItem").into_iter().enumerate() {
+        let key = Key::new("faults", format!("alone {at}"));
+        let put = |version: Option<u64>, n: u64| {
+            let condition = version.map_or(Condition::Absent, Condition::Version);
+            vec![Write::Put { key: key.clone(), value: json!({"n": n}), condition, expires_at: None }]
+        };
+        for (version, n) in [(None, 1), (Some(1), 2)] {
+            world.proxy.fail("UpdateItem", 1, fault.clone());
+            table.write(put(version, n)).await.unwrap_or_else(|e| panic!("{fault:?}: {e}"));
+            let other = table.write(put(version, 9)).await.unwrap_err();
+            assert_eq!(other.kind, ErrorKind::Conflict, "another's item is a conflict");
+            let found = world.table(&world.direct).get(std::slice::from_ref(&key)).await.unwrap().pop().flatten().unwrap();
+            assert_eq!((found.value, found.version), (json!({"n": n}), n), "{fault:?}");
+        }
+    }
+    assert_eq!(world.proxy.count("TransactWriteItems"), 0, "a transaction costs twice as much");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_conditional_put_knows_its_own_object_when_the_reply_was_lost() {
     let Some(world) = World::new().await else { return };
     let objects = world.objects(&world.connection);

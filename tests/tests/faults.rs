@@ -270,3 +270,51 @@ fn a_backlog_that_is_too_large_asks_senders_to_slow_down_until_it_is_worked_off(
     server.settle().unwrap();
     assert_eq!(stored(&server), acknowledged);
 }
+
+/// How often a noisy source fills all room.
+const ROUNDS: usize = 5;
+
+#[test]
+fn one_noisy_source_does_not_shut_out_a_quiet_one() {
+    let (_dir, data) = folder();
+    let server = Server::start_with(&data, &[MANY_ROWS, ("SLUICE_MAX_BACKLOG_BYTES", "1000000")]).unwrap();
+    let key = |source: &str| {
+        let key = sluice_text(&data, &["keys", "add", "--source", source]).unwrap();
+        format!("Bearer {}", key.trim())
+    };
+    let (noisy, quiet) = (key("s"), key("quiet"));
+    let send = |bearer: &str, body: &str| {
+        let headers = [("content-type", "application/x-ndjson"), ("authorization", bearer)];
+        let reply = send_raw(&server.url, "POST", "/v1/events", &headers, body.as_bytes()).unwrap();
+        assert!([202, 429].contains(&reply.status), "{} {}", reply.status, reply.json());
+        assert!(reply.status == 202 || reply.head.contains("retry-after:"), "{}", reply.head);
+        reply.status == 202
+    };
+    let mut acknowledged = BTreeSet::new();
+    let (mut next, mut quiet_was_first) = (0, 0);
+    let mut flood = |acknowledged: &mut BTreeSet<String>| {
+        let taken = send(&noisy, &heavy(next..next + 100));
+        if taken {
+            acknowledged.extend((next..next + 100).map(|n| format!("f{n}")));
+        }
+        next += 100;
+        taken
+    };
+    for round in 0..ROUNDS {
+        while flood(&mut acknowledged) {}
+        // There is no room. Both come again and again, the noisy one first each time.
+        let id = format!("q{round}");
+        let event = format!("{{\"id\":\"{id}\",\"source\":\"quiet\",\"type\":\"x.y\"}}\n");
+        let mut noisy_was_in = false;
+        eventually("the quiet one gets in", || {
+            noisy_was_in |= flood(&mut acknowledged);
+            Ok(send(&quiet, &event))
+        })
+        .unwrap();
+        acknowledged.insert(id);
+        quiet_was_first += usize::from(!noisy_was_in);
+    }
+    assert!(quiet_was_first > ROUNDS / 2, "the quiet one was first in {quiet_was_first} of {ROUNDS} rounds");
+    server.settle().unwrap();
+    assert_eq!(stored(&server), acknowledged);
+}

@@ -180,7 +180,6 @@ struct LambdaPrices {
 #[serde(deny_unknown_fields)]
 struct DynamodbPrices {
     per_million_write_units: f64,
-    per_million_read_units: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -229,9 +228,11 @@ struct Work {
     follow_memory_gb: f64,
     follow_batch_messages: f64,
     write_units_per_request: f64,
-    write_units_per_message: f64,
-    read_units_per_message: f64,
-    write_units_per_batch: f64,
+    convert_write_units_per_message: f64,
+    convert_write_units_per_batch: f64,
+    detect_write_units_per_message: f64,
+    index_write_units_per_message: f64,
+    follow_write_units_per_batch: f64,
     objects_per_batch: f64,
     lake_ratio: f64,
     http_log_bytes_per_request: f64,
@@ -364,7 +365,7 @@ impl Bill {
         let convert_ms = batches * work.convert_wait_ms + megabytes * work.convert_ms_per_mb;
         lines.function(Part::Lake, "convert", batches, convert_ms, work.convert_memory_gb);
         let counted = requests * work.write_units_per_request;
-        let claimed = messages * work.write_units_per_message + batches * work.write_units_per_batch;
+        let claimed = messages * work.convert_write_units_per_message + batches * work.convert_write_units_per_batch;
         lines.millions(
             Part::Lake,
             "DynamoDB",
@@ -372,17 +373,19 @@ impl Bill {
             counted + claimed,
             prices.dynamodb.per_million_write_units,
         );
-        let read = messages * work.read_units_per_message;
-        lines.millions(Part::Lake, "DynamoDB", "read units", read, prices.dynamodb.per_million_read_units);
         let objects = batches * work.objects_per_batch;
         lines.millions(Part::Lake, "S3", "objects put", objects, prices.s3.per_million_puts);
         lines.logs(Part::Lake, requests * work.http_log_bytes_per_request + batches * work.log_bytes_per_batch);
 
         let follow_ms = follow_batches * work.follow_wait_ms + megabytes * work.follow_ms_per_mb;
-        for (part, function) in [(Part::Alerts, "detect"), (Part::Search, "index")] {
+        let follow = [
+            (Part::Alerts, "detect", work.detect_write_units_per_message),
+            (Part::Search, "index", work.index_write_units_per_message),
+        ];
+        for (part, function, write_units_per_message) in follow {
             lines.queue(part, messages, published, packing.bytes_per_message);
             lines.function(part, function, follow_batches, follow_ms, work.follow_memory_gb);
-            let written = messages * work.write_units_per_message;
+            let written = messages * write_units_per_message + follow_batches * work.follow_write_units_per_batch;
             lines.millions(part, "DynamoDB", "write units", written, prices.dynamodb.per_million_write_units);
             lines.logs(part, follow_batches * work.log_bytes_per_batch);
         }

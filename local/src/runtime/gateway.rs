@@ -1,7 +1,7 @@
 //! The HTTP side: takes requests, finds the function by the template's routes, hands over the event JSON that API Gateway would, and
 //! answers with the function's reply.
 
-use crate::runtime::{now, triggers};
+use crate::runtime::{console, now, triggers};
 use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::Request;
 use axum::response::Response;
@@ -152,6 +152,9 @@ async fn handle(gateway: &Gateway, peer: SocketAddr, request: Request) -> Respon
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     let Some(route) = gateway.topology.route(parts.method.as_str(), path) else {
+        if let Some(page) = console::answer(&parts.method, path, &parts.headers) {
+            return page;
+        }
         let allowed = gateway.topology.allowed_methods(path);
         if allowed.is_empty() {
             return error(404, "not_found", "there is nothing at this path", &[]);

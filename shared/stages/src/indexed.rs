@@ -24,7 +24,7 @@
 use crate::groups::KEEP_US;
 use crate::intake::Head;
 use crate::rows::expiry;
-use futures::future::join_all;
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 use sluice_domain::event::Event;
 use sluice_domain::lake::index_name;
@@ -33,9 +33,9 @@ use sluice_domain::time::Timestamp;
 use sluice_ports::{Condition, ErrorKind, Item, Key, PortError, Table, Write};
 use std::collections::BTreeMap;
 
-/// Records begun in one transaction.
-const BEGUN_PER_WRITE: usize = 100;
-/// How often the rows are looked at before a batch is given back.
+/// Records that are begun at the same time.
+const BEGUN_AT_ONCE: usize = 32;
+/// How often a record is begun, and looked at where that fails, before its batch is given back.
 const LOOKS: usize = 4;
 
 /// The tables of a batch that is begun for a publish, and the version of its row.
@@ -96,45 +96,43 @@ pub(crate) fn key(batch: &str) -> Key {
 pub(crate) async fn begin(table: &dyn Table, registry: &Registry, heads: &[&Head], now: Timestamp) -> Vec<Begin> {
     let mut begins: Vec<Option<Begin>> = heads.iter().map(|_| None).collect();
     let mut open: Vec<usize> = (0..heads.len()).collect();
-    let mut last = String::from("the batch is being begun by others");
-    for look in 0..LOOKS {
+    for _ in 0..LOOKS {
+        // Each alone and most of them new: a lone conditional put costs less than a look and its part of a transaction.
+        let puts = open.iter().map(|i| {
+            let (i, head) = (*i, heads[*i]);
+            async move {
+                let tables = tables(registry, head);
+                let value = json!({"state": "begun", "publish": head.publish, "tables": tables});
+                let written = table.write(vec![put(head, value, Condition::Absent, now)]).await;
+                (i, written.map(|()| Begun { tables, version: 1 }))
+            }
+        });
+        let puts: Vec<_> = puts.collect();
+        let written: Vec<_> = futures::stream::iter(puts).buffered(BEGUN_AT_ONCE).collect().await;
+        for (i, result) in written {
+            begins[i] = match result {
+                Ok(begun) => Some(Begin::Here(begun)),
+                Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => None,
+                Err(e) => Some(Begin::Later(e.to_string())),
+            };
+        }
+        open.retain(|i| begins[*i].is_none());
         if open.is_empty() {
             break;
         }
         let keys: Vec<Key> = open.iter().map(|i| key(&heads[*i].header.batch)).collect();
-        let rows = match table.get(&keys).await {
-            Ok(rows) => rows,
-            Err(e) => {
-                open.iter().for_each(|i| begins[*i] = Some(Begin::Later(e.to_string())));
-                break;
+        match table.get(&keys).await {
+            Ok(rows) => {
+                for (i, row) in open.iter().zip(rows) {
+                    begins[*i] = row.map(|row| read(&row, &heads[*i].publish));
+                }
             }
-        };
-        for (i, row) in open.iter().zip(rows) {
-            begins[*i] = row.map(|row| read(&row, &heads[*i].publish));
-        }
-        open.retain(|i| begins[*i].is_none());
-        // Alone after the first look: together they fail for one that somebody else has begun.
-        let chunks: Vec<&[usize]> = open.chunks(if look == 0 { BEGUN_PER_WRITE } else { 1 }).collect();
-        let results = join_all(chunks.iter().map(|chunk| {
-            let write = |i: &usize| {
-                let tables = tables(registry, heads[*i]);
-                let value = json!({"state": "begun", "publish": heads[*i].publish, "tables": tables});
-                put(heads[*i], value, Condition::Absent, now)
-            };
-            table.write(chunk.iter().map(write).collect())
-        }));
-        for (chunk, result) in chunks.iter().zip(results.await) {
-            match result {
-                Ok(()) => chunk.iter().for_each(|i| {
-                    begins[*i] = Some(Begin::Here(Begun { tables: tables(registry, heads[*i]), version: 1 }));
-                }),
-                Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => last = e.to_string(),
-                Err(e) => chunk.iter().for_each(|i| begins[*i] = Some(Begin::Later(e.to_string()))),
-            }
+            Err(e) => open.iter().for_each(|i| begins[*i] = Some(Begin::Later(e.to_string()))),
         }
         open.retain(|i| begins[*i].is_none());
     }
-    begins.into_iter().map(|begin| begin.unwrap_or_else(|| Begin::Later(last.clone()))).collect()
+    let contended = || Begin::Later("the batch is being begun by others".into());
+    begins.into_iter().map(|begin| begin.unwrap_or_else(contended)).collect()
 }
 
 fn read(row: &Item, publish: &str) -> Begin {

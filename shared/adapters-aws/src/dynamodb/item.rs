@@ -9,6 +9,8 @@ pub(super) const PARTITION: &str = "pk";
 pub(super) const SORT: &str = "sk";
 pub(super) const VALUE: &str = "v";
 pub(super) const VERSION: &str = "n";
+/// Token of the last lone put.
+pub(super) const WRITER: &str = "w";
 pub(super) const EXPIRES_AT: &str = "expires_at";
 
 pub(super) type Attributes = HashMap<String, AttributeValue>;

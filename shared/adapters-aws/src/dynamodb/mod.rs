@@ -1,9 +1,13 @@
 //! The table in DynamoDB.
 //!
 //! The table has the string keys `pk` and `sk`. An item's value lies in the map `v`, its version in the number `n`, its expiry (for TTL,
-//! never part of a condition) in `expires_at`. Every write of the port is a transaction with a client token: the service takes the same
-//! token once, so a call that is sent again because its reply was lost neither adds twice nor takes its own effect for somebody else's.
-//! Only a producer's sums (`tally.rs`) go without, since they may be written again.
+//! never part of a condition) in `expires_at`. A call that is sent again because its reply was lost must neither take effect twice nor take
+//! its own effect for somebody else's:
+//!
+//! - A lone conditional put leaves its token in the item (`w`). Where the condition does not hold, the service says what is there instead,
+//!   and the own token in it means that the put took effect before. This is the cheap way: one write unit where a transaction takes two.
+//! - Every other write is a transaction with a client token, which the service takes once.
+//! - A producer's sums (`tally.rs`) go without, since they may be written again.
 
 mod item;
 mod write;
@@ -12,9 +16,13 @@ use crate::failure::{failed, refused};
 use crate::{Connection, Resource};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::error::{BuildError, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, KeysAndAttributes, TransactWriteItem};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, CancellationReason, KeysAndAttributes, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+    Update,
+};
 use item::{Attributes, PARTITION, SORT};
 #[cfg(any(feature = "sns", feature = "sqs"))]
 use serde_json::{Map, Value};
@@ -78,9 +86,39 @@ impl DynamoTable {
         }
     }
 
+    /// One conditional put under a token: a call that is repeated finds the token of the first.
+    async fn put_alone(&self, token: &str, update: &Update) -> Result<(), PortError> {
+        let mut pause = Pause::new(self.patience);
+        loop {
+            let call = self
+                .client
+                .update_item()
+                .table_name(&self.table.name)
+                .set_key(Some(update.key.clone()))
+                .update_expression(&update.update_expression)
+                .set_condition_expression(update.condition_expression.clone())
+                .set_expression_attribute_names(update.expression_attribute_names.clone())
+                .set_expression_attribute_values(update.expression_attribute_values.clone())
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+            let Err(error) = call.send().await else { return Ok(()) };
+            match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(unmet)) => {
+                    let writer = unmet.item().and_then(|found| found.get(item::WRITER)?.as_s().ok());
+                    if writer.is_some_and(|writer| writer == token) {
+                        return Ok(());
+                    }
+                    let part = |name| update.key.get(name).and_then(|part| part.as_s().ok()).map_or("", String::as_str);
+                    return Err(unmet_condition(part(PARTITION), part(SORT)));
+                }
+                // A transaction has the item just now.
+                Some(UpdateItemError::TransactionConflictException(_)) if pause.wait().await => {}
+                _ => return Err(failed(WRITE, &self.table, error)),
+            }
+        }
+    }
+
     /// Writes in one transaction under a token: a call that is repeated takes effect once.
     async fn transact(&self, token: &str, writes: &[Write]) -> Result<(), PortError> {
-        write::check(writes)?;
         // Adding to an item that is there and making a new one are two conditions; which one holds is found out.
         let mut new: HashSet<usize> = HashSet::new();
         let mut pause = Pause::new(self.patience);
@@ -125,7 +163,7 @@ impl DynamoTable {
         for (at, write) in writes.iter().enumerate() {
             let to = if new.contains(&at) { AddTo::New } else { AddTo::Existing };
             let item = write::item(&self.table.name, write, to);
-            items.extend(item.map_err(|why| PortError::new(ErrorKind::Invalid, WRITE, why.to_string()))?);
+            items.extend(item.map_err(not_built)?);
         }
         Ok(items)
     }
@@ -147,8 +185,7 @@ impl DynamoTable {
                     Write::Add { .. } => unmet.push(at),
                     write => {
                         let key = write::key(write);
-                        let detail = format!("`{}`/`{}` does not meet its condition", key.partition, key.sort);
-                        return Ok(Verdict::Failed(PortError::new(ErrorKind::Conflict, WRITE, detail)));
+                        return Ok(Verdict::Failed(unmet_condition(&key.partition, &key.sort)));
                     }
                 },
                 "TransactionConflict" => contested = true,
@@ -240,6 +277,14 @@ impl Pause {
     }
 }
 
+fn unmet_condition(partition: &str, sort: &str) -> PortError {
+    PortError::new(ErrorKind::Conflict, WRITE, format!("`{partition}`/`{sort}` does not meet its condition"))
+}
+
+fn not_built(why: BuildError) -> PortError {
+    PortError::new(ErrorKind::Invalid, WRITE, why.to_string())
+}
+
 /// A token that nobody else has.
 pub(crate) fn token() -> String {
     let random = [getrandom::u64().unwrap_or_default(), getrandom::u64().unwrap_or_default()];
@@ -261,7 +306,15 @@ impl Table for DynamoTable {
     }
 
     async fn write(&self, writes: Vec<Write>) -> Result<(), PortError> {
-        self.transact(&token(), &writes).await
+        write::check(&writes)?;
+        let token = token();
+        match writes.as_slice() {
+            [write] => match write::alone(&self.table.name, write, &token).map_err(not_built)? {
+                Some(update) => self.put_alone(&token, &update).await,
+                None => self.transact(&token, &writes).await,
+            },
+            _ => self.transact(&token, &writes).await,
+        }
     }
 
     async fn query(&self, query: Query) -> Result<Vec<Item>, PortError> {

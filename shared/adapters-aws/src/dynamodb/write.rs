@@ -1,7 +1,7 @@
 //! Writes as items of a transaction.
 
 use super::WRITE;
-use super::item::{EXPIRES_AT, PARTITION, VALUE, VERSION, encode, key as key_of, number};
+use super::item::{EXPIRES_AT, PARTITION, VALUE, VERSION, WRITER, encode, key as key_of, number};
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ConditionCheck, Delete, TransactWriteItem, Update};
@@ -96,7 +96,7 @@ pub(super) fn item(table: &str, write: &Write, to: AddTo) -> Result<Option<Trans
     Ok(Some(
         match write {
             Write::Put { key, value, condition, expires_at } => {
-                item.update(put(table, key, value, *condition, *expires_at)?)
+                item.update(put(table, key, value, *condition, *expires_at, None)?)
             }
             Write::Delete { key, condition } => {
                 let mut delete = Delete::builder().table_name(table).set_key(Some(key_of(key)));
@@ -126,6 +126,20 @@ pub(super) fn item(table: &str, write: &Write, to: AddTo) -> Result<Option<Trans
     ))
 }
 
+/// A lone write as an update that leaves this token in the item; `None` for what cannot be told from somebody else's by a token in the item:
+/// a put without a condition, which would overwrite what came after it when it is repeated, and everything that is no put.
+pub(super) fn alone(table: &str, write: &Write, token: &str) -> Result<Option<Update>, BuildError> {
+    match write {
+        Write::Put { condition: Condition::Any, .. }
+        | Write::Delete { .. }
+        | Write::Add { .. }
+        | Write::Check { .. } => Ok(None),
+        Write::Put { key, value, condition, expires_at } => {
+            put(table, key, value, *condition, *expires_at, Some(token)).map(Some)
+        }
+    }
+}
+
 /// A condition as an expression over the attribute `#c` and, where it has one, the value `:c`.
 fn expression(condition: Condition) -> Option<(&'static str, &'static str, Option<AttributeValue>)> {
     match condition {
@@ -141,6 +155,7 @@ fn put(
     value: &Value,
     condition: Condition,
     expires_at: Option<i64>,
+    token: Option<&str>,
 ) -> Result<Update, BuildError> {
     let empty = Map::new();
     let mut set = "SET #v = :v, #n = if_not_exists(#n, :zero) + :one".to_owned();
@@ -148,6 +163,11 @@ fn put(
         .expression_attribute_names("#e", EXPIRES_AT)
         .expression_attribute_values(":v", encode(value.as_object().unwrap_or(&empty)))
         .expression_attribute_values(":zero", number(0));
+    if let Some(token) = token {
+        set.push_str(", #w = :w");
+        let token = AttributeValue::S(token.to_owned());
+        update = update.expression_attribute_names("#w", WRITER).expression_attribute_values(":w", token);
+    }
     match expires_at {
         Some(at) => {
             set.push_str(", #e = :e");
