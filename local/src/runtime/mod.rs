@@ -78,7 +78,7 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
     let stages = pool("stage")?;
     let listener = http.block_on(listen(settings.text("listen")?))?;
     let url = format!("http://{}", reachable(listener.local_addr()?));
-    let wiring = stages.block_on(Wiring::open(folder.path(), &topology, registry, &settings))?;
+    let wiring = stages.block_on(Wiring::open(folder.path(), &topology, registry, &settings, now))?;
     let admin_key = stages.block_on(admin_key(&folder, &wiring.keys))?;
     stages.block_on(wiring.keys.make_game_key(console_origin(&settings)?, now()))?;
     let first_link = stages.block_on(wiring.members.first_link(now()))?.map(|token| format!("{url}{}", link(&token)));

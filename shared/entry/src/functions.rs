@@ -50,25 +50,36 @@ pub struct HttpFunction<S> {
     /// Answers.
     pub stage: S,
     /// Counts.
+    pub counting: Counting,
+}
+
+/// Counts requests and how long each took.
+#[derive(Clone)]
+pub struct Counting {
+    /// The counts.
     pub requests: Arc<Requests>,
+    /// The clock that a call's own time is of.
+    pub clock: fn() -> Timestamp,
 }
 
 #[async_trait]
 impl<S: HttpStage> Function for HttpFunction<S> {
     async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
-        answer(&self.stage, &self.requests, event, now).await
+        answer(&self.stage, &self.counting, event, now).await
     }
 }
 
 async fn answer<S: HttpStage>(
     stage: &S,
-    requests: &Requests,
+    counting: &Counting,
     event: &[u8],
     now: Timestamp,
 ) -> Result<Vec<u8>, InvokeError> {
     let request = gateway::read(S::VERB, event)?;
     let response = stage.answer(&request, now).await;
-    requests.count(&request.method, routes::template(&request.path), response.status, now).await;
+    let took_us = (counting.clock)().micros() - now.micros();
+    let route = routes::template(&request.path);
+    counting.requests.count(&request.method, route, response.status, took_us, now).await;
     gateway::write(S::VERB, response)
 }
 
@@ -113,14 +124,14 @@ pub struct ApiFunction {
     /// Answers and audits.
     pub stage: Api,
     /// Counts.
-    pub requests: Arc<Requests>,
+    pub counting: Counting,
 }
 
 #[async_trait]
 impl Function for ApiFunction {
     async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
         if !is_tick(event) {
-            return answer(&self.stage, &self.requests, event, now).await;
+            return answer(&self.stage, &self.counting, event, now).await;
         }
         let audited = self.stage.audit(false, now).await;
         let audited = audited.map_err(|source| InvokeError::Stage { function: "api", source })?;
@@ -240,7 +251,39 @@ pub fn notify_settings(settings: &Settings) -> Result<NotifySettings, SettingErr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sluice_testkit::memory::MemoryTable;
     use std::collections::BTreeMap;
+
+    struct Teapot;
+
+    #[async_trait]
+    impl HttpStage for Teapot {
+        const VERB: &'static str = "api";
+        async fn answer(&self, _: &Request, _: Timestamp) -> Response {
+            Response::empty(418)
+        }
+    }
+
+    fn at(us: i64) -> Timestamp {
+        Timestamp::from_micros(1_795_255_200_000_000 + us).unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn a_request_is_counted_with_its_route_its_status_and_its_time() {
+        let requests = Arc::new(Requests::new(Arc::new(MemoryTable::new())).unwrap());
+        let counting = Counting { requests: requests.clone(), clock: || at(30_000) };
+        let function = HttpFunction { stage: Teapot, counting };
+        let event = br#"{"rawPath":"/v1/rules/secret","requestContext":{"http":{"method":"get"}}}"#;
+        function.invoke(event, at(0)).await.unwrap();
+        requests.flush(at(0)).await;
+        let numbers = requests.numbers().await.unwrap();
+        let (answered, n) = numbers.first_key_value().unwrap();
+        assert_eq!(
+            (answered.method.as_str(), answered.route.as_str(), answered.status, *n),
+            ("GET", "/v1/rules/{id}", 418, 1)
+        );
+        assert_eq!(requests.times().await.unwrap()["/v1/rules/{id}"].sum_us, 30_000);
+    }
 
     #[test]
     fn the_origin_of_the_console_is_scheme_and_host() {

@@ -79,17 +79,53 @@ impl Page {
             self.text.push_str(name);
             for (at, (label, value)) in labels.iter().zip(values).enumerate() {
                 let _ = write!(self.text, "{}{label}=\"", if at == 0 { '{' } else { ',' });
-                for c in value.chars() {
-                    match c {
-                        '\\' => self.text.push_str("\\\\"),
-                        '"' => self.text.push_str("\\\""),
-                        '\n' => self.text.push_str("\\n"),
-                        c => self.text.push(c),
-                    }
-                }
+                self.escaped(value);
                 self.text.push('"');
             }
             let _ = writeln!(self.text, "{} {sample}", if N == 0 { "" } else { "}" });
+        }
+    }
+
+    /// A histogram with its series, each with its label: how many lie up to each bound and above the one before, how many above all, and
+    /// their sum.
+    pub fn histogram<'l, const N: usize, const M: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        bounds: [f64; N],
+        series: impl IntoIterator<Item = (&'l str, [f64; M], f64)>,
+    ) {
+        let mut series = series.into_iter().peekable();
+        if series.peek().is_none() {
+            return;
+        }
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} histogram");
+        for (value, counts, sum) in series {
+            let mut so_far = 0.0;
+            for (at, count) in counts.into_iter().enumerate() {
+                so_far += count;
+                let bound = bounds.get(at).map_or("+Inf".to_owned(), f64::to_string);
+                let _ = write!(self.text, "{name}_bucket{{{label}=\"");
+                self.escaped(value);
+                let _ = writeln!(self.text, "\",le=\"{bound}\"}} {so_far}");
+            }
+            for (ending, sample) in [("sum", sum), ("count", so_far)] {
+                let _ = write!(self.text, "{name}_{ending}{{{label}=\"");
+                self.escaped(value);
+                let _ = writeln!(self.text, "\"}} {sample}");
+            }
+        }
+    }
+
+    fn escaped(&mut self, value: &str) {
+        for c in value.chars() {
+            match c {
+                '\\' => self.text.push_str("\\\\"),
+                '"' => self.text.push_str("\\\""),
+                '\n' => self.text.push_str("\\n"),
+                c => self.text.push(c),
+            }
         }
     }
 
@@ -139,6 +175,25 @@ sluice_up 1
         let page = page(Format::OpenMetrics);
         assert!(page.contains("# TYPE http_requests counter\nhttp_requests_total{method"), "{page}");
         assert!(page.contains("# TYPE sluice_up gauge\nsluice_up 1\n") && page.ends_with("# EOF\n"), "{page}");
+    }
+
+    #[test]
+    fn a_histogram_counts_up_to_each_bound() {
+        let mut page = Page::new(Format::OpenMetrics);
+        page.histogram("took_seconds", "Time.", "route", [0.005, 1.0], [("/a\"b", [2.0, 1.0, 4.0], 12.5)]);
+        page.histogram("none_seconds", "Nothing.", "route", [0.005], [] as [(&str, [f64; 2], f64); 0]);
+        assert_eq!(
+            page.finish(),
+            r#"# HELP took_seconds Time.
+# TYPE took_seconds histogram
+took_seconds_bucket{route="/a\"b",le="0.005"} 2
+took_seconds_bucket{route="/a\"b",le="1"} 3
+took_seconds_bucket{route="/a\"b",le="+Inf"} 7
+took_seconds_sum{route="/a\"b"} 12.5
+took_seconds_count{route="/a\"b"} 7
+# EOF
+"#
+        );
     }
 
     #[test]

@@ -35,6 +35,9 @@ impl Keys {
                 }
             }
         };
+        if self.authenticate(&secret, now).await?.is_some() {
+            return Ok(());
+        }
         let spec = KeySpec {
             types: TYPES.map(str::to_owned).to_vec(),
             origins,
@@ -43,7 +46,7 @@ impl Keys {
             ..KeySpec::write([SOURCE])
         };
         match self.create(spec, Some(secret), now).await {
-            // It is there already.
+            // It is there already, and was revoked.
             Err(e) if e.kind == ErrorKind::Conflict => Ok(()),
             made => made.map(drop),
         }

@@ -1,14 +1,13 @@
 //! `api`.
 
 use crate::search;
-use crate::start::{Start, pairs, run as start};
+use crate::start::{Start, now, pairs, run as start};
 use async_trait::async_trait;
 use serde_json::Value;
 use sluice_adapters_aws::athena::AthenaSql;
 use sluice_adapters_aws::sqs::{ConsoleQueue, SqsConsole, SqsQueue};
 use sluice_adapters_aws::{Resource, secrets};
 use sluice_columnar::ParquetEncoder;
-use sluice_domain::time::Timestamp;
 use sluice_entry::Function;
 use sluice_entry::functions::{ApiFunction, console_origin, ingest_settings};
 use sluice_entry::settings::SettingError;
@@ -21,13 +20,12 @@ use sluice_stages::ledger::audit::AuditPorts;
 use sluice_stages::members::Members;
 use sluice_stages::passwords::{Cost, Passwords};
 use sluice_stages::quarantine::desk::{Desk, DeskPorts};
-use sluice_stages::requests::Requests;
 use sluice_stages::rules::Rules;
 use sluice_stages::sessions::Sessions;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 const QUEUES: &str = "SLUICE_QUEUES";
 /// What is left of the function's time when a query is stopped.
@@ -39,7 +37,7 @@ pub fn run() -> ExitCode {
         let table = Arc::new(start.table()?);
         let keys = Arc::new(Keys::new(table.clone()));
         make_first_key(start, &keys).await?;
-        keys.make_game_key(console_origin(&start.settings)?, Timestamp::from_system(SystemTime::now())).await?;
+        keys.make_game_key(console_origin(&start.settings)?, now()).await?;
         let queues = queues(start.settings.text("queues")?)?;
         let search: Arc<dyn Search> = match search::open(start).await? {
             Some(search) => search,
@@ -75,7 +73,7 @@ pub fn run() -> ExitCode {
         };
         let desk = Desk::new(ports, registry.clone());
         let members = Arc::new(Members::new(table.clone(), Passwords::new(Cost::USUAL)?));
-        let requests = Arc::new(Requests::new(table.clone())?);
+        let counting = start.counting()?;
         let ports = ApiPorts {
             search,
             sql: Arc::new(athena(start)?),
@@ -89,10 +87,10 @@ pub fn run() -> ExitCode {
             desk,
             audit,
             registry,
-            requests: requests.clone(),
+            requests: counting.requests.clone(),
             outbox: None,
         };
-        Ok(Arc::new(ApiFunction { stage: Api::new(ports, settings), requests }) as Arc<dyn Function>)
+        Ok(Arc::new(ApiFunction { stage: Api::new(ports, settings), counting }) as Arc<dyn Function>)
     })
 }
 
@@ -101,7 +99,7 @@ async fn make_first_key(start: &Start, keys: &Keys) -> anyhow::Result<()> {
     let named = start.resource("secret", "admin_key_secret", "SLUICE_ADMIN_KEY_SECRET")?;
     let secret = secrets::read(&start.connection, &named).await?;
     let spec = KeySpec { name: "first key of the stack".into(), ..KeySpec::admin() };
-    match keys.create(spec, Some(secret.expose().to_owned()), Timestamp::from_system(SystemTime::now())).await {
+    match keys.create(spec, Some(secret.expose().to_owned()), now()).await {
         Err(error) if error.kind != ErrorKind::Conflict => {
             Err(anyhow::Error::from(error).context(format!("{named}: no key can be made of it")))
         }

@@ -5,19 +5,16 @@ use sluice_entry::Function;
 use sluice_entry::functions::{HttpFunction, ingest_settings};
 use sluice_stages::access::Keys;
 use sluice_stages::ingest::{Ingest, IngestPorts};
-use sluice_stages::requests::Requests;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 /// Runs the function.
 pub fn run() -> ExitCode {
     start("ingest", async |start| {
-        let table = Arc::new(start.table()?);
-        let requests = Arc::new(Requests::new(table.clone())?);
-        let keys = Arc::new(Keys::new(table));
+        let keys = Arc::new(Keys::new(Arc::new(start.table()?)));
         let ports = IngestPorts { topic: start.topic()?, quarantine: start.quarantine()?, keys };
         let settings = ingest_settings(&start.settings)?;
         let stage = Ingest::new(ports, start.registry().await?, settings);
-        Ok(Arc::new(HttpFunction { stage, requests }) as Arc<dyn Function>)
+        Ok(Arc::new(HttpFunction { stage, counting: start.counting()? }) as Arc<dyn Function>)
     })
 }

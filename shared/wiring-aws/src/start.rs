@@ -51,6 +51,12 @@ pub(crate) fn pairs<'t>(key: &str, text: &'t str) -> Result<Vec<(&'t str, &'t st
     text.split(',').map(str::trim).filter(|pair| !pair.is_empty()).map(pair).collect()
 }
 
+/// The time of the machine's clock.
+#[cfg(any(feature = "api", feature = "ingest"))]
+pub(crate) fn now() -> sluice_domain::time::Timestamp {
+    sluice_domain::time::Timestamp::from_system(std::time::SystemTime::now())
+}
+
 impl Start {
     /// What a setting names.
     pub(crate) fn resource(
@@ -80,6 +86,13 @@ impl Start {
         let stages = self.settings.list("stages_off")?;
         let off = Sink::ALL.into_iter().filter(|sink| stages.iter().any(|stage| stage == sink.verb())).collect();
         Ok(Arc::new(CountingOff { topic, off }))
+    }
+
+    /// The counts of requests.
+    #[cfg(any(feature = "api", feature = "ingest"))]
+    pub(crate) fn counting(&self) -> anyhow::Result<sluice_entry::functions::Counting> {
+        let requests = sluice_stages::requests::Requests::new(Arc::new(self.table()?))?;
+        Ok(sluice_entry::functions::Counting { requests: Arc::new(requests), clock: now })
     }
 
     /// The quarantine queue.

@@ -16,9 +16,11 @@ use sluice_adapters_embedded::sql::{EmbeddedSql, EmbeddedSqlConfig};
 use sluice_adapters_embedded::state::{DeadLetterConfig, Filter, QueueConfig, State, StateConfig, SubscriptionConfig};
 use sluice_columnar::ParquetEncoder;
 use sluice_domain::schema::Registry;
+use sluice_domain::time::Timestamp;
 use sluice_entry::Function;
 use sluice_entry::functions::{
-    ApiFunction, DetectFunction, HttpFunction, QuarantineFunction, QueueFunction, ingest_settings, notify_settings,
+    ApiFunction, Counting, DetectFunction, HttpFunction, QuarantineFunction, QueueFunction, ingest_settings,
+    notify_settings,
 };
 use sluice_entry::settings::Settings;
 use sluice_ports::{Mail, Objects, Queue, Search, Sql, SqlLimits, Topic};
@@ -73,7 +75,8 @@ pub struct Wiring {
 }
 
 impl Wiring {
-    /// Opens everything in the folder `data`, which only one process may do at a time.
+    /// Opens everything in the folder `data`, which only one process may do at a time. `clock` is the one by which the functions are
+    /// called.
     ///
     /// An error says which setting, which part of the template or which file cannot be used.
     pub async fn open(
@@ -81,6 +84,7 @@ impl Wiring {
         topology: &Topology,
         registry: Arc<Registry>,
         settings: &Settings,
+        clock: fn() -> Timestamp,
     ) -> anyhow::Result<Self> {
         let off = settings.list("stages_off")?;
         if let Some(verb) = off.iter().find(|verb| topology.function_of(verb).is_none()) {
@@ -106,12 +110,12 @@ impl Wiring {
         let members = Arc::new(Members::new(table.clone(), Passwords::new(Cost::USUAL)?));
         let sessions = Arc::new(Sessions::new(table.clone(), members.clone()));
         let rules = Arc::new(Rules::new(table.clone()));
-        let requests = Arc::new(Requests::new(table.clone())?);
+        let counting = Counting { requests: Arc::new(Requests::new(table.clone())?), clock };
 
         let mut functions: HashMap<String, Arc<dyn Function>> = HashMap::new();
         let ports = IngestPorts { topic: topic.clone(), quarantine: quarantine.clone(), keys: keys.clone() };
         let ingest = Arc::new(Ingest::new(ports, registry.clone(), ingest_settings(settings)?));
-        functions.insert("ingest".into(), Arc::new(HttpFunction { stage: ingest.clone(), requests: requests.clone() }));
+        functions.insert("ingest".into(), Arc::new(HttpFunction { stage: ingest.clone(), counting: counting.clone() }));
         let ports = ConvertPorts { objects: objects.clone(), table: table.clone(), quarantine: quarantine.clone() };
         let convert =
             Convert::new(ports, registry.clone(), Arc::new(ParquetEncoder::new()), ConvertSettings::default());
@@ -158,7 +162,7 @@ impl Wiring {
             desk,
             audit,
             registry,
-            requests: requests.clone(),
+            requests: counting.requests.clone(),
             outbox: Some(outbox),
         };
         let sql_limits = SqlLimits {
@@ -168,7 +172,7 @@ impl Wiring {
         };
         let metrics_allowed = settings.networks("metrics_allowed")?;
         let api = Api::new(ports, ApiSettings { sql_limits, sink_queues: sinks.queues, metrics_allowed });
-        functions.insert("api".into(), Arc::new(ApiFunction { stage: api, requests }));
+        functions.insert("api".into(), Arc::new(ApiFunction { stage: api, counting }));
 
         if let Some((id, f)) = topology.functions.iter().find(|(_, f)| !functions.contains_key(&f.verb)) {
             bail!("the template's function `{id}` names a stage `{}` that this program does not have", f.verb);

@@ -19,7 +19,7 @@ fn now() -> Timestamp {
 async fn open(data: &Path, off: &str) -> Wiring {
     let settings = Settings::from_layers([BTreeMap::from([("stages_off".to_owned(), off.to_owned())])]).unwrap();
     let topology = Topology::parse(TEMPLATE).unwrap();
-    Wiring::open(data, &topology, Arc::new(schemas::registry(&[]).unwrap()), &settings).await.unwrap()
+    Wiring::open(data, &topology, Arc::new(schemas::registry(&[]).unwrap()), &settings, now).await.unwrap()
 }
 
 async fn call(wiring: &Wiring, function: &str, method: &str, path: &str, key: &str, body: Option<Value>) -> Value {

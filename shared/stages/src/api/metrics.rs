@@ -6,7 +6,7 @@ use super::{Api, Call, Reply};
 use crate::exposition::{Format, Kind, Page};
 use crate::http::Response;
 use crate::ledger::{self, Counts, Report, Sink, SinkCounts};
-use crate::requests::OTHER;
+use crate::requests::{Answered, BOUNDS_US, OTHER};
 use bytes::Bytes;
 use serde_json::json;
 use sluice_domain::time::Timestamp;
@@ -33,15 +33,25 @@ impl Api {
         );
         let mut failed = Vec::new();
         self.ports.requests.flush(call.now).await;
-        match self.ports.requests.read().await {
+        match self.ports.requests.numbers().await {
             Ok(counts) => {
-                let rows: Vec<(String, &crate::requests::Answered, f64)> =
+                let rows: Vec<(String, &Answered, f64)> =
                     counts.iter().map(|(answered, n)| (answered.status.to_string(), answered, *n as f64)).collect();
                 let samples = rows.iter().map(|(status, a, n)| ([a.method.as_str(), &a.route, status], *n));
                 let help = "HTTP requests that were answered, by method, route and status.";
                 page.metric("http_requests_total", Kind::Counter, help, ["method", "route", "status"], samples);
             }
             Err(error) => failed.push(left_out("requests", &error)),
+        }
+        match self.ports.requests.times().await {
+            Ok(times) => {
+                let series = times
+                    .iter()
+                    .map(|(route, times)| (route.as_str(), times.counts.map(|n| n as f64), times.sum_us as f64 / 1e6));
+                let (help, bounds) = ("How long requests took, by route.", BOUNDS_US.map(|us| us as f64 / 1e6));
+                page.histogram("http_request_duration_seconds", help, "route", bounds, series);
+            }
+            Err(error) => failed.push(left_out("request_times", &error)),
         }
         match self.ports.queues.list().await {
             Ok(queues) => {

@@ -154,11 +154,12 @@ async fn metrics_are_for_allowed_addresses_and_for_who_may_read() {
 #[tokio::test]
 async fn metrics_count_requests_up_to_now_in_the_format_that_is_asked_for() {
     let world = World::new();
-    world.requests.count("POST", "/v1/events", 202, now()).await;
+    world.requests.count("POST", "/v1/events", 202, 7_000, now()).await;
     let plain = metrics(&world, "10.0.0.1", &[]).await;
     assert_eq!(plain.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let text = String::from_utf8(plain.body.to_vec()).unwrap();
     assert!(text.contains("\nhttp_requests_total{method=\"POST\",route=\"/v1/events\",status=\"202\"} 1\n"), "{text}");
+    assert!(text.contains("\nhttp_request_duration_seconds_bucket{route=\"/v1/events\",le=\"0.01\"} 1\n"), "{text}");
     assert!(text.contains("\nsluice_visitors_today 7\n"), "{text}");
     let open = metrics(&world, "10.0.0.1", &[("accept", "application/openmetrics-text; version=1.0.0")]).await;
     assert!(open.headers["content-type"].starts_with("application/openmetrics-text"));
