@@ -7,7 +7,12 @@ const proxy = Object.fromEntries(["/v1", "/api", "/health", "/metrics"].map((pat
 export default defineConfig({
   plugins: [react()],
   // Inlined assets would be `data:` addresses, which the page's policy allows for images only.
-  build: { target: ["chrome125", "firefox128", "safari18"], assetsInlineLimit: 0, manifest: true, chunkSizeWarningLimit: 600 },
+  build: {
+    target: ["chrome125", "firefox128", "safari18"],
+    assetsInlineLimit: 0,
+    manifest: true,
+    chunkSizeWarningLimit: 600,
+  },
   server: { proxy },
   preview: { proxy },
   test: { include: ["src/**/*.test.ts"], environment: "node" },

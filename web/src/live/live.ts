@@ -3,9 +3,9 @@ import { keepPreviousData, type QueryKey, type UseQueryResult, useQuery } from "
 /**
  * Values that follow the server. Pages say what they want to know and how it is asked, not when: this is the one place that decides it.
  * Now that is a question every few seconds; a connection over which the server tells that something has changed invalidates the same
- * query keys and lengthens the pause, and no page has to know.
+ * query keys and lengthens the pause, and no page has to know. What happens is seen within 5 s: the index takes up to two.
  */
-export const POLL_MS = 5_000;
+export const POLL_MS = 3_000;
 
 export interface LiveQuery<T> {
   key: QueryKey;

@@ -5,6 +5,7 @@ import { ApiError } from "../api/client.ts";
 import { Button } from "../design/Button.tsx";
 import { TextField } from "../design/Field.tsx";
 import { useSentence } from "../design/Notice.tsx";
+import type { Messages } from "../language/en.ts";
 import { useLanguage } from "../language/language.tsx";
 import { sessionQuery, signInWithKey, signInWithLink, signInWithPassword } from "../session/session.ts";
 import { tokenOf } from "./address.ts";
@@ -143,21 +144,18 @@ function Form({ submit, act, children }: { submit: string; act: () => Promise<vo
 function Refusal({ error }: { error: unknown }) {
   const { t } = useLanguage();
   const sentence = useSentence(error);
-  const known = error instanceof ApiError ? knownRefusal(error, t.signin.refusals) : undefined;
   return (
     <p className={styles.refusal} role="alert">
-      {known ?? sentence}
+      {refusalOf(error, t) ?? sentence}
     </p>
   );
 }
 
-function knownRefusal(
-  error: ApiError,
-  sentences: { credentials: string; link: string; noMembers: string; key: string },
-) {
-  if (error.code === "credentials") return sentences.credentials;
-  if (error.code === "link") return sentences.link;
-  if (error.status === 404 || error.status === 405) return sentences.noMembers;
-  if (error.status === 401) return sentences.key;
+function refusalOf(error: unknown, t: Messages): string | undefined {
+  if (!(error instanceof ApiError)) return undefined;
+  if (error.code === "credentials") return t.signin.refusals.credentials;
+  if (error.code === "link") return t.signin.refusals.link;
+  if (error.status === 404 || error.status === 405) return t.signin.refusals.noMembers;
+  if (error.status === 401) return t.signin.refusals.key;
   return undefined;
 }

@@ -126,7 +126,7 @@ function Fields({ hit, onFilter }: { hit: Hit; onFilter: (filter: Filter) => voi
                   <Value value={value} />
                 </td>
                 <td className={styles.narrow}>
-                  <FilterButtons path={path} value={value} onFilter={onFilter} words={t.explore} />
+                  <FilterButtons path={path} value={value} onFilter={onFilter} />
                 </td>
               </tr>
             ))}
@@ -140,28 +140,19 @@ interface FilterButtonsProps {
   path: string;
   value: unknown;
   onFilter: (filter: Filter) => void;
-  words: { only: (path: string) => string; without: (path: string) => string };
 }
 
-function FilterButtons({ path, value, onFilter, words }: FilterButtonsProps) {
+function FilterButtons({ path, value, onFilter }: FilterButtonsProps) {
+  const { t } = useLanguage();
   if (typeof value === "object") return null;
-  const field = exactField(path, WORDED);
+  const condition = { field: exactField(path, WORDED), value: String(value) };
+  const [only, without] = [t.explore.only(path), t.explore.without(path)];
   return (
     <>
-      <Button
-        kind="quiet"
-        aria-label={words.only(path)}
-        title={words.only(path)}
-        onClick={() => onFilter({ field, is: "=", value: String(value) })}
-      >
+      <Button kind="quiet" aria-label={only} title={only} onClick={() => onFilter({ ...condition, is: "=" })}>
         +
       </Button>
-      <Button
-        kind="quiet"
-        aria-label={words.without(path)}
-        title={words.without(path)}
-        onClick={() => onFilter({ field, is: "!=", value: String(value) })}
-      >
+      <Button kind="quiet" aria-label={without} title={without} onClick={() => onFilter({ ...condition, is: "!=" })}>
         −
       </Button>
     </>
