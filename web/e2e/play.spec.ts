@@ -1,10 +1,9 @@
 import { gzipSync } from "node:zlib";
 import type { Page } from "@playwright/test";
+import { ABSENT } from "./pages.ts";
 import { expect, test } from "./stage.ts";
 
-// A server without the game's own key and ranking answers 404, which the browser notes.
-const WITHOUT_GAME = /status of 404.*\/v1\/game\//;
-test.use({ allow: WITHOUT_GAME });
+test.use({ allow: ABSENT });
 
 /** Plays a whole game with the mouse as fast as squares come, and looks at each that it sees. */
 async function playAll(page: Page): Promise<void> {
@@ -127,7 +126,7 @@ test.describe("by touch", () => {
 });
 
 test.describe("without a network", () => {
-  test.use({ allow: new RegExp(`${WITHOUT_GAME.source}|net::ERR_FAILED`) });
+  test.use({ allow: new RegExp(`${ABSENT.source}|net::ERR_FAILED`) });
   test("plays wait, survive a reload, and are stored once", async ({ page, sluice }) => {
     await page.goto(`/?key=${sluice.gameKey}`);
     await page.route("**/v1/events", (route) => route.abort());

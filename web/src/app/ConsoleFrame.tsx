@@ -1,6 +1,6 @@
 import { useQueryClient } from "@tanstack/react-query";
-import { Link, Navigate, Outlet, useRouterState } from "@tanstack/react-router";
-import { useState } from "react";
+import { Link, Outlet, useRouter } from "@tanstack/react-router";
+import { useEffect, useState } from "react";
 import { Button } from "../design/Button.tsx";
 import { useLanguage } from "../language/language.tsx";
 import { sessionQuery, signOut, useSession } from "../session/session.ts";
@@ -24,19 +24,22 @@ export function ConsoleFrame() {
   const { t } = useLanguage();
   const client = useQueryClient();
   const session = useSession();
-  const location = useRouterState({ select: (state) => state.location });
+  const router = useRouter();
   const hasAnswer = client.getQueryState(sessionQuery.queryKey)?.status === "success";
   const [failed, setFailed] = useState(false);
 
-  // The session ended while the page was open.
-  if (hasAnswer && session === null) return <Navigate to="/signin" search={{ next: location.href }} replace />;
+  // The session ended while the page was open: the route looks again who this is, and leads to the sign-in.
+  const hasEnded = hasAnswer && session === null;
+  useEffect(() => {
+    if (hasEnded) void router.invalidate();
+  }, [hasEnded, router]);
 
   const leave = async () => {
     setFailed(false);
     try {
       await signOut();
-      client.clear();
-      await client.fetchQuery(sessionQuery);
+      client.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== sessionQuery.queryKey[0] });
+      await client.invalidateQueries({ queryKey: sessionQuery.queryKey });
     } catch {
       setFailed(true);
     }

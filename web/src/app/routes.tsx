@@ -47,7 +47,7 @@ const console = createRoute({
   component: lazyRouteComponent(() => import("./ConsoleFrame.tsx"), "ConsoleFrame"),
   beforeLoad: async ({ context, location }) => {
     // Where the server does not answer, the pages say so themselves.
-    const session = await context.client.ensureQueryData(sessionQuery).catch(() => undefined);
+    const session = await context.client.fetchQuery(sessionQuery).catch(() => undefined);
     if (session === null) throw redirect({ to: "/signin", search: { next: location.href } });
   },
 });

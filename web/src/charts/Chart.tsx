@@ -15,6 +15,8 @@ interface Props {
   data: ChartData;
   value: (value: number) => string;
   height?: number;
+  /** Said where all values are zero. */
+  empty?: string;
   /** A moment was clicked. */
   onPick?: (at: number) => void;
 }
@@ -22,10 +24,10 @@ interface Props {
 const TOKENS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6"];
 
 /** A chart, and the same as a table for those who want numbers or do not see. */
-export function Chart({ label, data, value, height = 180, onPick }: Props) {
+export function Chart({ label, data, value, height = 180, empty, onPick }: Props) {
   const { t } = useLanguage();
   const [asTable, setAsTable] = useState(false);
-  if (isEmpty(data)) return <Empty>{t.charts.empty}</Empty>;
+  if (isEmpty(data)) return <Empty>{empty ?? t.charts.empty}</Empty>;
   return (
     <figure className={styles.figure}>
       {asTable ? (

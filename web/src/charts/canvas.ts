@@ -1,12 +1,15 @@
 // The one place that knows ECharts; loaded when the first chart is shown.
 import { BarChart, LineChart } from "echarts/charts";
-import { GridComponent, LegendComponent, TooltipComponent } from "echarts/components";
+import { GridComponent, LegendScrollComponent, TooltipComponent } from "echarts/components";
 import { type EChartsType, init, use } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
 import type { ECBasicOption } from "echarts/types/dist/shared";
-import type { ChartData } from "./data.ts";
+import { type ChartData, filled } from "./data.ts";
 
-use([BarChart, LineChart, GridComponent, LegendComponent, TooltipComponent, CanvasRenderer]);
+/** About what labels and margins take of a chart's width. */
+const AXIS_WIDTH = 56;
+
+use([BarChart, LineChart, GridComponent, LegendScrollComponent, TooltipComponent, CanvasRenderer]);
 
 export interface Look {
   series: string[];
@@ -27,18 +30,41 @@ export interface Canvas {
 
 export function canvasIn(element: HTMLElement, onPick: (at: number) => void): Canvas {
   const chart: EChartsType = init(element, null, { renderer: "canvas" });
+  let shown: { data: ChartData; look: Look } | undefined;
+  const draw = () => {
+    if (shown === undefined) return;
+    chart.setOption(optionOf(shown.data, shown.look, chart.getWidth()), { notMerge: true, lazyUpdate: true });
+  };
   chart.on("click", (event) => {
-    const value: unknown = Array.isArray(event.value) ? event.value[0] : undefined;
-    if (typeof value === "number") onPick(value);
+    const at: unknown = Array.isArray(event.value) ? event.value[0] : undefined;
+    if (typeof at === "number" && shown) onPick(at - halfStep(shown.data));
   });
   return {
-    show: (data, look) => chart.setOption(optionOf(data, look), { notMerge: true, lazyUpdate: true }),
-    resize: () => chart.resize(),
+    show: (data, look) => {
+      shown = { data, look };
+      draw();
+    },
+    resize: () => {
+      chart.resize();
+      draw();
+    },
     dispose: () => chart.dispose(),
   };
 }
 
-function optionOf(data: ChartData, look: Look): ECBasicOption {
+/** Bars are drawn in the middle of their step. */
+function halfStep(data: ChartData): number {
+  return data.kind === "time" && data.shape === "bars" ? (data.step ?? 0) / 2 : 0;
+}
+
+/** As wide as its step, less a little air; side by side they share it. */
+function barWidth(data: ChartData, width: number): object {
+  if (data.kind !== "time" || data.step === undefined) return { barMaxWidth: 40, barCategoryGap: "25%" };
+  const step = ((width - AXIS_WIDTH) * data.step) / (data.to - data.from);
+  return { barWidth: Math.max(1, (step * 0.85) / (data.stacked ? 1 : data.series.length)), barGap: "0%" };
+}
+
+function optionOf(data: ChartData, look: Look, width: number): ECBasicOption {
   const text = { color: look.faint, fontFamily: look.font, fontSize: 11 };
   const valueAxis = {
     type: "value",
@@ -58,6 +84,8 @@ function optionOf(data: ChartData, look: Look): ECBasicOption {
           axisLine: { lineStyle: { color: look.line } },
           axisTick: { lineStyle: { color: look.line } },
           splitNumber: 5,
+          // Bars at the edges are cut, and the axes of all charts of a page agree.
+          containShape: false,
         }
       : {
           type: "category",
@@ -67,16 +95,20 @@ function optionOf(data: ChartData, look: Look): ECBasicOption {
           axisLine: { lineStyle: { color: look.line } },
           axisTick: { show: false },
         };
+  const half = halfStep(data);
+  const values =
+    data.kind === "categories"
+      ? data.series.map((one) => one.values)
+      : (data.stacked ? filled(data) : data.series).map((one) => one.points.map(([at, value]) => [at + half, value]));
   const stack = data.stacked ? { stack: "all" } : {};
   const series = data.series.map((one, i) => ({
     name: one.name,
     type: data.shape === "bars" ? "bar" : "line",
-    data: "points" in one ? one.points : one.values,
+    data: values[i],
     itemStyle: { color: look.series[i % look.series.length] },
     lineStyle: { width: 1.5 },
     showSymbol: false,
-    barMaxWidth: 28,
-    barCategoryGap: "15%",
+    ...barWidth(data, width),
     ...stack,
   }));
   return {
@@ -89,8 +121,13 @@ function optionOf(data: ChartData, look: Look): ECBasicOption {
         ? {
             top: 0,
             left: 0,
-            type: "plain",
+            type: "scroll",
             icon: "roundRect",
+            right: 0,
+            pageIconSize: 10,
+            pageIconColor: look.ink,
+            pageIconInactiveColor: look.line,
+            pageTextStyle: text,
             itemWidth: 10,
             itemHeight: 10,
             textStyle: { ...text, color: look.ink },
@@ -108,10 +145,11 @@ function optionOf(data: ChartData, look: Look): ECBasicOption {
       formatter: (points: { axisValue: number | string; seriesName: string; value: unknown }[]) => {
         const [first] = points;
         if (first === undefined) return "";
-        const head = data.kind === "time" ? look.moment(new Date(Number(first.axisValue))) : String(first.axisValue);
+        const head =
+          data.kind === "time" ? look.moment(new Date(Number(first.axisValue) - half)) : String(first.axisValue);
         const lines = points.flatMap(({ seriesName, value }) => {
           const number: unknown = Array.isArray(value) ? value[1] : value;
-          return typeof number === "number" ? [`${seriesName}  ${look.value(number)}`] : [];
+          return typeof number === "number" && number !== 0 ? [`${seriesName}  ${look.value(number)}`] : [];
         });
         return plain([head, ...lines].join("\n"));
       },

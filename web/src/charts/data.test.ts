@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { isEmpty, rowsOf } from "./data.ts";
+import { filled, isEmpty, rowsOf } from "./data.ts";
 
 test("series over time become rows, with gaps where a series has nothing", () => {
   const rows = rowsOf(
@@ -34,4 +34,21 @@ test("a chart of zeros is empty, one with a value is not", () => {
   const of = (value: number | null) =>
     isEmpty({ kind: "categories", shape: "bars", categories: ["x"], series: [{ name: "a", values: [value] }] });
   expect([of(0), of(null), of(1)]).toEqual([true, true, false]);
+});
+
+test("series that are stacked have a value at each moment", () => {
+  const series = [
+    { name: "a", points: [[2, 5]] as [number, number][] },
+    { name: "b", points: [[1, 7]] as [number, number][] },
+  ];
+  expect(filled({ kind: "time", shape: "bars", from: 0, to: 3, series }).map((s) => s.points)).toEqual([
+    [
+      [1, 0],
+      [2, 5],
+    ],
+    [
+      [1, 7],
+      [2, 0],
+    ],
+  ]);
 });

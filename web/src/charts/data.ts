@@ -9,6 +9,8 @@ export interface TimeData {
   series: { name: string; points: readonly (readonly [at: number, value: number])[] }[];
   from: number;
   to: number;
+  /** Width of a bar in milliseconds; a bar's time is its beginning. */
+  step?: number;
 }
 
 export interface CategoryData {
@@ -19,6 +21,15 @@ export interface CategoryData {
   lying?: boolean;
   categories: readonly string[];
   series: { name: string; values: readonly (number | null)[] }[];
+}
+
+/** Each series at each moment: canvases stack by place in the list, and not by time. */
+export function filled(data: TimeData): TimeData["series"] {
+  const times = [...new Set(data.series.flatMap((s) => s.points.map(([at]) => at)))].sort((a, b) => a - b);
+  return data.series.map(({ name, points }) => {
+    const known = new Map(points);
+    return { name, points: times.map((at): [number, number] => [at, known.get(at) ?? 0]) };
+  });
 }
 
 export interface Rows {

@@ -153,6 +153,7 @@ export function MonitorPage() {
         <ChartPanel
           title={t.monitor.lag}
           note={t.monitor.lagNote}
+          empty={t.monitor.noLag}
           data={charts.lag}
           value={(v) => formats.duration(v * 1_000)}
         />
@@ -237,13 +238,18 @@ interface ChartPanelProps {
   note?: string;
   data: ChartData | undefined;
   value: (value: number) => string;
+  empty?: string;
   explore?: ExploreSearch;
 }
 
-function ChartPanel({ title, note, data, value, explore }: ChartPanelProps) {
+function ChartPanel({ title, note, data, value, empty, explore }: ChartPanelProps) {
   return (
     <Panel title={title} note={note} actions={explore && <ExploreLink explore={explore} of={title} />}>
-      {data === undefined ? <Loading /> : <Chart label={title} data={data} value={value} />}
+      {data === undefined ? (
+        <Loading />
+      ) : (
+        <Chart label={title} data={data} value={value} {...(empty ? { empty } : {})} />
+      )}
     </Panel>
   );
 }

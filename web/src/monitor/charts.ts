@@ -170,7 +170,11 @@ export function health(queues: readonly Queue[]): FunctionHealth[] {
 }
 
 /** Without a start the range begins with the first thing that was found. */
-function bounds(found: Found, span: Span): { from: number; to: number } {
+function bounds(found: Found, span: Span): { from: number; to: number; step: number } {
   const first = buckets(found.aggregations, "times").map((time) => Number(time.key));
-  return { from: span.from ?? first.reduce((a, b) => Math.min(a, b), span.to - 1), to: span.to };
+  return {
+    from: span.from ?? first.reduce((a, b) => Math.min(a, b), span.to - 1),
+    to: span.to,
+    step: stepFor(span, BARS).ms,
+  };
 }

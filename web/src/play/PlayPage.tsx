@@ -16,6 +16,9 @@ type Phase =
   | { name: "playing"; play: string; seed: number }
   | { name: "done"; result: Result; isBest: boolean };
 
+/** Squares on their way out. */
+const MOTIF = [1, 0.75, 0.55, 0.38, 0.24, 0.12];
+
 export function PlayPage() {
   const { t, formats } = useLanguage();
   const [phase, setPhase] = useState<Phase>({ name: "ready" });
@@ -52,6 +55,11 @@ export function PlayPage() {
           <Outcome result={phase.result} isBest={phase.isBest} />
         ) : (
           <>
+            <div className={styles.motif} aria-hidden="true">
+              {MOTIF.map((opacity) => (
+                <span key={opacity} style={{ opacity }} />
+              ))}
+            </div>
             <h1 className={styles.title}>{t.play.title}</h1>
             <p className={styles.rules}>{t.play.rules}</p>
           </>

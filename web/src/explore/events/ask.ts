@@ -49,7 +49,7 @@ export async function askLake(table: string, event: StoredEvent, signal: AbortSi
   // Only the partitions around the event's own time are read; the text is made here from a number and not from the event.
   const at = Date.parse(event.time);
   const moment = (ms: number) => new Date(ms).toISOString().slice(0, 23).replace("T", " ");
-  const where = `id = ? AND source = ? AND time >= TIMESTAMP '${moment(at - 1_000)}' AND time < TIMESTAMP '${moment(at + 1_000)}'`;
+  const where = `id = $1 AND source = $2 AND time >= TIMESTAMP '${moment(at - 1_000)}' AND time < TIMESTAMP '${moment(at + 1_000)}'`;
   const answer = await call<{ rows: unknown[][] }>("POST", "/v1/sql", {
     body: {
       sql: `SELECT count(*) FROM "${table.replaceAll('"', "")}" WHERE ${where}`,
@@ -87,6 +87,7 @@ export function histogramOf(found: Found, span: Span, others: string): TimeData 
     series,
     from: span.from ?? firstTime(times, span.to),
     to: span.to,
+    step: histogramStep(span).ms,
   };
 }
 

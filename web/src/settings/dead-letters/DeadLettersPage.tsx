@@ -47,7 +47,9 @@ export function DeadLettersPage() {
                   <th className={table.right}>{t.settings.deadLetters.messages}</th>
                   <th className={table.right}>{t.monitor.events}</th>
                   <th className={table.right}>{t.monitor.oldest}</th>
-                  <th />
+                  <th>
+                    <span className="visually-hidden">{t.states.actions}</span>
+                  </th>
                 </tr>
               </thead>
               <tbody>

@@ -41,7 +41,9 @@ export function KeysPage() {
                   <th>{t.settings.keys.sources}</th>
                   <th>{t.settings.keys.created}</th>
                   <th>{t.settings.keys.state}</th>
-                  <th />
+                  <th>
+                    <span className="visually-hidden">{t.states.actions}</span>
+                  </th>
                 </tr>
               </thead>
               <tbody>

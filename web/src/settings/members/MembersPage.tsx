@@ -50,7 +50,9 @@ export function MembersPage() {
                   <th>{t.signin.email}</th>
                   <th>{t.settings.members.role}</th>
                   <th>{t.settings.members.lastSeen}</th>
-                  <th />
+                  <th>
+                    <span className="visually-hidden">{t.states.actions}</span>
+                  </th>
                 </tr>
               </thead>
               <tbody>

@@ -45,7 +45,9 @@ export function OutboxPage() {
                   <th>{t.settings.outbox.at}</th>
                   <th>{t.settings.outbox.to}</th>
                   <th>{t.settings.outbox.subject}</th>
-                  <th />
+                  <th>
+                    <span className="visually-hidden">{t.states.actions}</span>
+                  </th>
                 </tr>
               </thead>
               <tbody>

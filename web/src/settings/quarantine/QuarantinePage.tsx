@@ -61,7 +61,9 @@ export function QuarantinePage() {
                   <th>{t.settings.quarantine.code}</th>
                   <th>{t.settings.quarantine.reason}</th>
                   <th>{t.settings.quarantine.bytes}</th>
-                  <th />
+                  <th>
+                    <span className="visually-hidden">{t.states.actions}</span>
+                  </th>
                 </tr>
               </thead>
               <tbody>

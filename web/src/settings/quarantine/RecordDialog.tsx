@@ -94,7 +94,9 @@ function Desk({ record, onChanged }: { record: WholeRecord; onChanged: () => Pro
       {!isDone && <OutcomeNote outcome={record.replay} now={t.settings.quarantine.asItIs} />}
       {before !== null && !isDone && (
         <>
-          <label htmlFor={id}>{t.settings.quarantine.repair}</label>
+          <label htmlFor={id} className={styles.label}>
+            {t.settings.quarantine.repair}
+          </label>
           <textarea
             id={id}
             className={styles.edit}
