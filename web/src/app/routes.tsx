@@ -86,14 +86,6 @@ const settings = createRoute({
   component: lazyRouteComponent(() => import("../settings/SettingsFrame.tsx"), "SettingsFrame"),
 });
 
-const settingsStart = createRoute({
-  getParentRoute: () => settings,
-  path: "/",
-  beforeLoad: () => {
-    throw redirect({ to: "/settings/keys" });
-  },
-});
-
 const keys = createRoute({
   getParentRoute: () => settings,
   path: "/keys",
@@ -130,6 +122,12 @@ const firstEvent = createRoute({
   component: lazyRouteComponent(() => import("../settings/first-event/FirstEventPage.tsx"), "FirstEventPage"),
 });
 
+const account = createRoute({
+  getParentRoute: () => settings,
+  path: "/account",
+  component: lazyRouteComponent(() => import("../settings/account/AccountPage.tsx"), "AccountPage"),
+});
+
 const tree = root.addChildren([
   open.addChildren([play, signIn]),
   console.addChildren([
@@ -137,7 +135,7 @@ const tree = root.addChildren([
     explore,
     sql,
     tail,
-    settings.addChildren([settingsStart, keys, members, outbox, quarantine, deadLetters, firstEvent]),
+    settings.addChildren([keys, members, outbox, quarantine, deadLetters, firstEvent, account]),
   ]),
 ]);
 

@@ -216,6 +216,15 @@ export const en = {
       deadLetters: "Dead letters",
       outbox: "Outbox",
       first: "First event",
+      account: "Account",
+    },
+    account: {
+      since: "Member since",
+      password: "Your password",
+      oldPassword: "Password now",
+      newPassword: "New password",
+      change: "Change password",
+      changed: "Changed. Your other sessions have ended.",
     },
     keys: {
       create: "New key",
@@ -223,7 +232,7 @@ export const en = {
       list: "Keys",
       id: "ID",
       name: "Name",
-      scope: "May",
+      scope: "Permission",
       scopes: { write: "Write", read: "Read", admin: "Everything" },
       scopeHints: {
         write: "Send events of its sources.",
@@ -266,11 +275,6 @@ export const en = {
       removeTitle: "Remove this member?",
       removeNote: "Their sessions end at once.",
       absent: "This server has no members; keys sign in.",
-      password: "Your password",
-      oldPassword: "Password now",
-      newPassword: "New password",
-      change: "Change password",
-      changed: "Changed. Your other sessions have ended.",
     },
     outbox: {
       note: "Mails that this machine wrote down instead of sending them.",

@@ -215,6 +215,15 @@ export const ko: Messages = {
       deadLetters: "배달 불능",
       outbox: "보낸 편지함",
       first: "첫 이벤트",
+      account: "내 계정",
+    },
+    account: {
+      since: "가입한 날",
+      password: "내 비밀번호",
+      oldPassword: "지금 비밀번호",
+      newPassword: "새 비밀번호",
+      change: "비밀번호 바꾸기",
+      changed: "바꾸었습니다. 다른 곳의 로그인은 끝났습니다.",
     },
     keys: {
       create: "새 키",
@@ -265,11 +274,6 @@ export const ko: Messages = {
       removeTitle: "이 회원을 내보낼까요?",
       removeNote: "이 회원의 로그인이 바로 끝납니다.",
       absent: "이 서버에는 회원이 없고 키로 로그인합니다.",
-      password: "내 비밀번호",
-      oldPassword: "지금 비밀번호",
-      newPassword: "새 비밀번호",
-      change: "비밀번호 바꾸기",
-      changed: "바꾸었습니다. 다른 곳의 로그인은 끝났습니다.",
     },
     outbox: {
       note: "이 컴퓨터가 보내는 대신 적어 둔 메일입니다.",

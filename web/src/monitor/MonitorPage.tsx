@@ -11,7 +11,7 @@ import table from "../design/Table.module.css";
 import type { ExploreSearch } from "../explore/address.ts";
 import type { Filter } from "../explore/filters.ts";
 import { useLanguage } from "../language/language.tsx";
-import { FreshnessMark } from "../live/FreshnessMark.tsx";
+import { FreshnessMark, LostBand } from "../live/FreshnessMark.tsx";
 import { freshnessOf, useLive } from "../live/live.ts";
 import { RangePicker } from "../range/RangePicker.tsx";
 import { rangeAddress, spanOf, type TimeRange } from "../range/range.ts";
@@ -80,6 +80,7 @@ export function MonitorPage() {
   const alerts = useLive({ key: ["alerts"], ask: askAlerts });
   const audit = useLive({ key: ["audit"], ask: askAudit, everyMs: AUDIT_MS });
   const all = [traffic, game, http, status, tables, alerts];
+  const fresh = freshnessOf(all);
   const retry = () => {
     for (const result of [...all, audit]) void result.refetch();
   };
@@ -108,9 +109,10 @@ export function MonitorPage() {
   return (
     <>
       <PageHead title={t.pages.monitor}>
-        <FreshnessMark freshness={freshnessOf(all)} onRetry={retry} />
+        <FreshnessMark freshness={fresh} />
         <RangePicker range={range} onChange={(next) => navigate({ search: rangeAddress(next) })} />
       </PageHead>
+      <LostBand freshness={fresh} onRetry={retry} />
 
       <dl className={styles.figures}>
         <Figure name={t.monitor.visitors} value={counted(metric(found?.visitors, "distinct"), formats.count)} />

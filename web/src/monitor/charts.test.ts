@@ -11,6 +11,7 @@ import {
   requests,
   routes,
   successRates,
+  visitors,
 } from "./charts.ts";
 import { lagChart, type Sample, withSample } from "./samples.ts";
 
@@ -54,6 +55,26 @@ test("plays begun and finished stand side by side", () => {
     { name: "s", points: [[5, 2]] },
     { name: "f", points: [[5, 1]] },
   ]);
+});
+
+test("between visits there are no visitors", () => {
+  const time = (key: number, n: number) => ({
+    key,
+    doc_count: n,
+    visitors: { distinct: { value: n } },
+    players: { distinct: { value: 0 } },
+  });
+  const chart = visitors(
+    found({ times: list(time(0, 3), time(180_000, 2)) }),
+    { from: 0, to: 300_000 },
+    { visitors: "v", players: "p" },
+  );
+  const values = chart.series[0]?.points ?? [];
+  expect(values.filter(([, value]) => value > 0)).toEqual([
+    [0, 3],
+    [180_000, 2],
+  ]);
+  expect(values).toHaveLength(60);
 });
 
 test("success rates fall into steps of ten, and 100 is its own", () => {

@@ -1,6 +1,6 @@
 import { buckets, type Found, metric } from "../api/search.ts";
 import type { CategoryData, TimeData } from "../charts/data.ts";
-import { type Span, stepFor } from "../range/range.ts";
+import { type Span, stepFor, wholeSteps } from "../range/range.ts";
 import type { Queue } from "./ask.ts";
 
 /** As in the questions: bars over the whole range. */
@@ -51,11 +51,12 @@ function ofType(found: Found, type: string): [number, number][] {
 
 /** Different visitors and players in each step. */
 export function visitors(found: Found, span: Span, names: { visitors: string; players: string }): TimeData {
+  const { from, to, step } = bounds(found, span);
+  const byTime = new Map(buckets(found.aggregations, "times").map((time) => [Number(time.key), time]));
+  // A line between two moments with visitors would tell of visitors in between.
+  const moments = Array.from({ length: Math.ceil((to - from) / step) }, (_, i) => from + i * step);
   const distinct = (name: "visitors" | "players") =>
-    buckets(found.aggregations, "times").map((time): [number, number] => [
-      Number(time.key),
-      metric(time[name], "distinct") ?? 0,
-    ]);
+    moments.map((at): [number, number] => [at, metric(byTime.get(at)?.[name], "distinct") ?? 0]);
   return {
     kind: "time",
     shape: "lines",
@@ -63,7 +64,8 @@ export function visitors(found: Found, span: Span, names: { visitors: string; pl
       { name: names.visitors, points: distinct("visitors") },
       { name: names.players, points: distinct("players") },
     ],
-    ...bounds(found, span),
+    from,
+    to,
   };
 }
 
@@ -169,12 +171,7 @@ export function health(queues: readonly Queue[]): FunctionHealth[] {
     });
 }
 
-/** Without a start the range begins with the first thing that was found. */
 function bounds(found: Found, span: Span): { from: number; to: number; step: number } {
-  const first = buckets(found.aggregations, "times").map((time) => Number(time.key));
-  return {
-    from: span.from ?? first.reduce((a, b) => Math.min(a, b), span.to - 1),
-    to: span.to,
-    step: stepFor(span, BARS).ms,
-  };
+  const times = buckets(found.aggregations, "times").map((time) => Number(time.key));
+  return wholeSteps(span, stepFor(span, BARS), times[0]);
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { LASTS, rangeAddress, rangeFilter, readRange, spanOf, stepFor } from "./range.ts";
+import { LASTS, rangeAddress, rangeFilter, readRange, spanOf, stepFor, wholeSteps } from "./range.ts";
 
 const NOW = Date.parse("2026-11-21T12:00:00Z");
 
@@ -41,4 +41,11 @@ test("the condition has no lower bound where there is none", () => {
   expect(rangeFilter(spanOf({ last: "15m" }, NOW), "receivedtime")).toEqual([
     { range: { receivedtime: { gte: "2026-11-21T11:45:00.000Z", lt: "2026-11-21T12:00:00.000Z" } } },
   ]);
+});
+
+test("a chart has room for its first and last bar", () => {
+  const step = { ms: 10, name: "10ms" };
+  expect(wholeSteps({ from: 17, to: 41 }, step, undefined)).toEqual({ from: 10, to: 50, step: 10 });
+  expect(wholeSteps({ from: null, to: 40 }, step, 23)).toEqual({ from: 20, to: 40, step: 10 });
+  expect(wholeSteps({ from: null, to: 40 }, step, undefined)).toEqual({ from: 30, to: 40, step: 10 });
 });

@@ -71,6 +71,16 @@ export function stepFor(span: Span, bars: number): Step {
   return { ms: found[0], name: found[1] };
 }
 
+/** The span in whole steps, so that the first and the last bar have room; without a start, from the first thing there is. */
+export function wholeSteps(
+  span: Span,
+  { ms }: Step,
+  first: number | undefined,
+): { from: number; to: number; step: number } {
+  const from = span.from ?? first ?? span.to - ms;
+  return { from: Math.floor(from / ms) * ms, to: Math.ceil(span.to / ms) * ms, step: ms };
+}
+
 /** The condition for a search, on the event's own time unless another field is named. */
 export function rangeFilter(span: Span, field = "time"): object[] {
   const lower = span.from === null ? {} : { gte: new Date(span.from).toISOString() };

@@ -1,24 +1,22 @@
-import { Link, Outlet } from "@tanstack/react-router";
+import { Link, Navigate, Outlet, useRouterState } from "@tanstack/react-router";
 import { PageHead } from "../design/PageHead.tsx";
 import tabs from "../design/Tabs.module.css";
 import { useLanguage } from "../language/language.tsx";
-
-const ROOMS = [
-  { to: "/settings/keys", name: "keys" },
-  { to: "/settings/members", name: "members" },
-  { to: "/settings/quarantine", name: "quarantine" },
-  { to: "/settings/dead-letters", name: "deadLetters" },
-  { to: "/settings/outbox", name: "outbox" },
-  { to: "/settings/first-event", name: "first" },
-] as const;
+import { useSession } from "../session/session.ts";
+import { roomsFor } from "./rooms.ts";
 
 export function SettingsFrame() {
   const { t } = useLanguage();
+  const path = useRouterState({ select: (state) => state.location.pathname });
+  const rooms = roomsFor(useSession());
+  const [first] = rooms;
+  // At the door, or in a room of somebody else.
+  if (first && !rooms.some((room) => path.startsWith(room.to))) return <Navigate to={first.to} replace />;
   return (
     <>
       <PageHead title={t.pages.settings} />
       <nav className={tabs.tabs} aria-label={t.pages.settings}>
-        {ROOMS.map(({ to, name }) => (
+        {rooms.map(({ to, name }) => (
           <Link key={to} to={to} className={tabs.tab} activeProps={{ className: tabs.current }}>
             {t.settings.rooms[name]}
           </Link>

@@ -1,7 +1,7 @@
 import { call } from "../../api/client.ts";
-import { type Bucket, buckets, EVERYWHERE, type Found, type Hit, type StoredEvent, search } from "../../api/search.ts";
+import { buckets, EVERYWHERE, type Found, type Hit, type StoredEvent, search } from "../../api/search.ts";
 import type { TimeData } from "../../charts/data.ts";
-import { rangeFilter, type Span, type Step, stepFor } from "../../range/range.ts";
+import { rangeFilter, type Span, type Step, stepFor, wholeSteps } from "../../range/range.ts";
 import { type Filter, queryOf } from "../filters.ts";
 
 export const PAGE = 50;
@@ -85,12 +85,6 @@ export function histogramOf(found: Found, span: Span, others: string): TimeData 
     shape: "bars",
     stacked: true,
     series,
-    from: span.from ?? firstTime(times, span.to),
-    to: span.to,
-    step: histogramStep(span).ms,
+    ...wholeSteps(span, histogramStep(span), times[0] && Number(times[0].key)),
   };
-}
-
-function firstTime(times: readonly Bucket[], to: number): number {
-  return times.length === 0 ? to - 1 : Math.min(...times.map((time) => Number(time.key)));
 }

@@ -17,6 +17,8 @@ const SCOPES: readonly Scope[] = ["write", "read", "admin"];
 export function KeysPage() {
   const { t, formats } = useLanguage();
   const client = useQueryClient();
+  // Counts the keys that were made, so that each begins with an empty form.
+  const [made, setMade] = useState(0);
   const [revoking, setRevoking] = useState<KeyRecord | null>(null);
   const { data, error, isPending, refetch } = useQuery({
     queryKey: ["keys"],
@@ -25,7 +27,7 @@ export function KeysPage() {
   return (
     <div className={styles.room}>
       <Panel title={t.settings.keys.create} note={t.settings.keys.note}>
-        <NewKeyForm />
+        <NewKeyForm key={made} onDone={() => setMade(made + 1)} />
       </Panel>
       <Panel title={t.settings.keys.list}>
         {isPending && <Loading />}
@@ -69,9 +71,7 @@ export function KeysPage() {
                     </td>
                     <td className={table.right}>
                       {key.revoked_at === undefined && (
-                        <Button kind="danger" onClick={() => setRevoking(key)}>
-                          {t.settings.keys.revoke}
-                        </Button>
+                        <Button onClick={() => setRevoking(key)}>{t.settings.keys.revoke}</Button>
                       )}
                     </td>
                   </tr>
@@ -101,7 +101,7 @@ export function KeysPage() {
   );
 }
 
-function NewKeyForm() {
+function NewKeyForm({ onDone }: { onDone: () => void }) {
   const { t } = useLanguage();
   const client = useQueryClient();
   const [scope, setScope] = useState<Scope>("write");
@@ -128,7 +128,7 @@ function NewKeyForm() {
         <code className={styles.secret}>{make.data.key}</code>
         <div className={styles.actions}>
           <CopyButton text={make.data.key} />
-          <Button onClick={() => make.reset()}>{t.settings.keys.kept}</Button>
+          <Button onClick={onDone}>{t.settings.keys.kept}</Button>
         </div>
       </div>
     );

@@ -9,17 +9,16 @@ import { Panel } from "../../design/Panel.tsx";
 import { ScrollBox } from "../../design/ScrollBox.tsx";
 import table from "../../design/Table.module.css";
 import { useLanguage } from "../../language/language.tsx";
-import { type Member, type Role, useSession } from "../../session/session.ts";
+import type { Member, Role } from "../../session/session.ts";
 import styles from "../Room.module.css";
 import { RoomFailure } from "../RoomFailure.tsx";
-import { changePassword, changeRole, inviteMember, listMembers, removeMember } from "./members.ts";
+import { changeRole, inviteMember, listMembers, removeMember } from "./members.ts";
 
 const ROLES: readonly Role[] = ["viewer", "editor", "admin"];
 
 export function MembersPage() {
   const { t, formats } = useLanguage();
   const client = useQueryClient();
-  const session = useSession();
   const [removing, setRemoving] = useState<Member | null>(null);
   const refresh = () => client.invalidateQueries({ queryKey: ["members"] });
   const { data, error, isPending, refetch } = useQuery({
@@ -75,9 +74,7 @@ export function MembersPage() {
                     </td>
                     <td>{member.last_seen_at ? formats.moment(new Date(member.last_seen_at)) : "–"}</td>
                     <td className={table.right}>
-                      <Button kind="danger" onClick={() => setRemoving(member)}>
-                        {t.settings.members.remove}
-                      </Button>
+                      <Button onClick={() => setRemoving(member)}>{t.settings.members.remove}</Button>
                     </td>
                   </tr>
                 ))}
@@ -86,11 +83,6 @@ export function MembersPage() {
           </ScrollBox>
         )}
       </Panel>
-      {session?.kind === "member" && (
-        <Panel title={t.settings.members.password}>
-          <PasswordForm />
-        </Panel>
-      )}
       {removing && (
         <Confirm
           title={t.settings.members.removeTitle}
@@ -157,56 +149,6 @@ function InviteForm({ onInvited }: { onInvited: () => Promise<void> }) {
           {t.settings.members.send}
         </Button>
       </div>
-    </form>
-  );
-}
-
-function PasswordForm() {
-  const { t } = useLanguage();
-  const [old, setOld] = useState("");
-  const [fresh, setFresh] = useState("");
-  const change = useMutation({
-    mutationFn: changePassword,
-    onSuccess: () => {
-      setOld("");
-      setFresh("");
-    },
-  });
-  return (
-    <form
-      className={styles.form}
-      onSubmit={(event: FormEvent) => {
-        event.preventDefault();
-        change.mutate({ old, new: fresh });
-      }}
-    >
-      <TextField
-        label={t.settings.members.oldPassword}
-        type="password"
-        autoComplete="current-password"
-        required
-        value={old}
-        onChange={setOld}
-      />
-      <TextField
-        label={t.settings.members.newPassword}
-        type="password"
-        autoComplete="new-password"
-        required
-        value={fresh}
-        onChange={setFresh}
-      />
-      <div className={`${styles.wide} ${styles.actions}`}>
-        <Button type="submit" busy={change.isPending}>
-          {t.settings.members.change}
-        </Button>
-        {change.isSuccess && <span role="status">{t.settings.members.changed}</span>}
-      </div>
-      {change.error !== null && (
-        <div className={styles.wide}>
-          <Failure error={change.error} />
-        </div>
-      )}
     </form>
   );
 }

@@ -23,7 +23,3 @@ export function changeRole(id: string, role: Role): Promise<void> {
 export function removeMember(id: string): Promise<void> {
   return call("DELETE", `/v1/members/${encodeURIComponent(id)}`);
 }
-
-export function changePassword(passwords: { old: string; new: string }): Promise<void> {
-  return call("PUT", "/v1/members/me/password", { body: passwords });
-}
