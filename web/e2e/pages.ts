@@ -18,4 +18,4 @@ export const PAGES = [
 ] as const;
 
 /** Calls that a server without members, game or outbox answers with 404; the page says so, and so does the browser's console. */
-export const ABSENT = /status of 40[14].*\/v1\/(game\/|members|outbox|tables|sessions)/;
+export const ABSENT = /status of 40[14].*\/(v1\/(game\/|members|outbox|tables|sessions)|metrics)/;

@@ -1,5 +1,5 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { createServer, request, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -20,6 +20,8 @@ export interface Sluice {
   adminKey: string;
   /** May write events of the game and of nothing else, as the game's own key. */
   gameKey: string;
+  /** Path of the link by which the first admin joins; none where the server has no members. */
+  firstLink: string | null;
   /** Asks the API as an admin. */
   api: <T>(method: string, path: string, body?: unknown) => Promise<T>;
   /** Runs a command of the program on the server's data. */
@@ -60,6 +62,7 @@ export async function startSluice(): Promise<Sluice> {
     url,
     adminKey,
     gameKey,
+    firstLink: firstLink(data),
     api,
     command: (...args) =>
       execFileSync(binary, ["--data", data, ...args], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }),
@@ -72,6 +75,13 @@ export async function startSluice(): Promise<Sluice> {
       rmSync(data, { recursive: true, force: true });
     },
   };
+}
+
+function firstLink(data: string): string | null {
+  const file = join(data, "first.link");
+  if (!existsSync(file)) return null;
+  const { pathname, hash } = new URL(readFileSync(file, "utf8").trim());
+  return pathname + hash;
 }
 
 function addressOf(child: ChildProcess): Promise<string> {

@@ -35,7 +35,22 @@ export interface CallOptions {
 
 /** Asks the server. The session is a cookie, or the key that this tab was given. */
 export async function call<T>(method: string, path: string, options: CallOptions = {}): Promise<T> {
-  const headers: Record<string, string> = { accept: "application/json" };
+  const { status, text } = await ask(method, path, "application/json", options);
+  const body = parsed(text);
+  if (status !== 204 && body === undefined) {
+    // A page instead of an answer: something between here and the server, or a server without this call.
+    throw new ApiError(status, "not_json", "the server's answer cannot be read");
+  }
+  return body as T;
+}
+
+/** Asks for something that is no JSON. */
+export async function callText(path: string, signal: AbortSignal): Promise<string> {
+  return (await ask("GET", path, "text/plain", { signal })).text;
+}
+
+async function ask(method: string, path: string, accept: string, options: CallOptions) {
+  const headers: Record<string, string> = { accept };
   const key = storedKey();
   if (key !== null) headers.authorization = `Bearer ${key}`;
   const init: RequestInit = { method, headers, credentials: "same-origin", cache: "no-store" };
@@ -52,13 +67,8 @@ export async function call<T>(method: string, path: string, options: CallOptions
     throw new ApiError(0, "unreachable", "the server does not answer");
   }
   const text = await response.text();
-  const body = parsed(text);
-  if (!response.ok) throw refusal(response, body);
-  if (response.status !== 204 && body === undefined) {
-    // A page instead of an answer: something between here and the server, or a server without this call.
-    throw new ApiError(response.status, "not_json", "the server's answer cannot be read");
-  }
-  return body as T;
+  if (!response.ok) throw refusal(response, parsed(text));
+  return { status: response.status, text };
 }
 
 /** An error answer, `{"error": {"code", "message"}}`, or whatever came in its place. */

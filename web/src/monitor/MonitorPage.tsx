@@ -1,9 +1,10 @@
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useEffect, useMemo, useState } from "react";
+import { ApiError } from "../api/client.ts";
 import { metric } from "../api/search.ts";
 import { Chart } from "../charts/Chart.tsx";
 import type { ChartData } from "../charts/data.ts";
-import { Badge, Empty, Loading, type Tone } from "../design/Notice.tsx";
+import { Badge, Empty, Failure, Loading, type Tone } from "../design/Notice.tsx";
 import { PageHead } from "../design/PageHead.tsx";
 import { Panel } from "../design/Panel.tsx";
 import { ScrollBox } from "../design/ScrollBox.tsx";
@@ -22,6 +23,7 @@ import {
   askAudit,
   askGame,
   askRequests,
+  askServed,
   askStatus,
   askTables,
   askTraffic,
@@ -43,8 +45,11 @@ import {
   visitors,
 } from "./charts.ts";
 import styles from "./MonitorPage.module.css";
+import type { ServedRoute } from "./metrics.ts";
 import { lagChart, type Sample, withSample } from "./samples.ts";
 
+/** Routes of the server's own requests that are shown. */
+const SERVED = 12;
 /** The ledger looks at every file: once a minute is enough. */
 const AUDIT_MS = 60_000;
 
@@ -78,11 +83,12 @@ export function MonitorPage() {
   const status = useLive({ key: ["status"], ask: askStatus });
   const tables = useLive({ key: ["tables"], ask: askTables });
   const alerts = useLive({ key: ["alerts"], ask: askAlerts });
+  const served = useLive({ key: ["served"], ask: askServed });
   const audit = useLive({ key: ["audit"], ask: askAudit, everyMs: AUDIT_MS });
   const all = [traffic, game, http, status, tables, alerts];
   const fresh = freshnessOf(all);
   const retry = () => {
-    for (const result of [...all, audit]) void result.refetch();
+    for (const result of [...all, served, audit]) void result.refetch();
   };
 
   const functions = useMemo(() => health(status.data?.queues ?? []), [status.data]);
@@ -170,6 +176,16 @@ export function MonitorPage() {
           }
         >
           {http.data === undefined ? <Loading /> : <Routes rows={routes(http.data.found)} range={range} />}
+        </Panel>
+        <Panel title={t.monitor.served} note={t.monitor.servedNote}>
+          {served.isPending && <Loading />}
+          {served.error !== null &&
+            (served.error instanceof ApiError && served.error.status < 500 && !served.error.isUnreachable ? (
+              <Empty>{t.monitor.noServed}</Empty>
+            ) : (
+              <Failure error={served.error} onRetry={() => served.refetch()} />
+            ))}
+          {served.data && <Served rows={served.data} />}
         </Panel>
         <Panel title={t.monitor.health}>{status.data === undefined ? <Loading /> : <Health rows={functions} />}</Panel>
         <Panel title={t.monitor.tables}>
@@ -306,6 +322,41 @@ function Routes({ rows, range }: { rows: readonly RouteRow[]; range: TimeRange }
                 </td>
               ))}
               <td className={table.right}>{row.slow === null ? "" : formats.duration(row.slow)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </ScrollBox>
+  );
+}
+
+function Served({ rows }: { rows: readonly ServedRoute[] }) {
+  const { t, formats } = useLanguage();
+  if (rows.length === 0) return <Empty>{t.charts.empty}</Empty>;
+  return (
+    <ScrollBox label={t.monitor.served}>
+      <table className={table.table}>
+        <thead>
+          <tr>
+            <th>{t.monitor.route}</th>
+            <th className={table.right}>{t.monitor.requests}</th>
+            <th>{t.monitor.status}</th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.slice(0, SERVED).map((row) => (
+            <tr key={`${row.method} ${row.route}`}>
+              <td className={styles.route}>
+                {row.method} {row.route}
+              </td>
+              <td className={table.right}>{formats.count(row.requests)}</td>
+              <td className={styles.statuses}>
+                {row.statuses.map(([status, count]) => (
+                  <span key={status} className={status.startsWith("5") ? styles.bad : undefined}>
+                    {status} × {formats.count(count)}
+                  </span>
+                ))}
+              </td>
             </tr>
           ))}
         </tbody>

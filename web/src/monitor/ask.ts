@@ -1,6 +1,7 @@
-import { call } from "../api/client.ts";
+import { call, callText } from "../api/client.ts";
 import { EVERYWHERE, type Found, search } from "../api/search.ts";
 import { rangeFilter, type Span, stepFor } from "../range/range.ts";
+import { readMetrics, type ServedRoute, servedRoutes } from "./metrics.ts";
 
 /** Bars of a chart over the whole range. */
 const BARS = 60;
@@ -51,6 +52,11 @@ export function askStatus(signal: AbortSignal): Promise<Status> {
 
 export function askAudit(signal: AbortSignal): Promise<Audit> {
   return call<Audit>("GET", "/v1/ledger", { signal });
+}
+
+/** The server's own requests by route and status. */
+export async function askServed(signal: AbortSignal): Promise<ServedRoute[]> {
+  return servedRoutes(readMetrics(await callText("/metrics", signal)));
 }
 
 /** What came in, by receive time, with the latest receive time of each type. */
