@@ -63,7 +63,6 @@ test("a whole game is played, and its result is on Monitor, in Explore and in SQ
     query: { bool: { filter: [{ term: { type: "game.start" } }, { term: { "data.play_id": sent.data.play_id } }] } },
   });
   expect(start.hits.hits).toHaveLength(1);
-  await page.screenshot({ path: "e2e/artifacts/play-result.png" });
 
   const console = await context.newPage();
   await console.addInitScript((key) => sessionStorage.setItem("sluice.key", key), sluice.adminKey);
@@ -71,6 +70,9 @@ test("a whole game is played, and its result is on Monitor, in Explore and in SQ
   const finished = console.locator("dl > div", { has: console.getByText("Games finished", { exact: true }) });
   await expect(finished.locator("dd")).toHaveText("1");
   expect(Date.now() - storedAt).toBeLessThan(5_000);
+
+  await expect(page.getByRole("row", { name: new RegExp(nickname) })).toBeVisible({ timeout: 30_000 });
+  await page.screenshot({ path: "e2e/artifacts/play-result.png" });
 
   await console.goto("/explore");
   await console.getByRole("searchbox").fill(`"${nickname}"`);

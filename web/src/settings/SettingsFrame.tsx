@@ -10,8 +10,9 @@ export function SettingsFrame() {
   const path = useRouterState({ select: (state) => state.location.pathname });
   const rooms = roomsFor(useSession());
   const [first] = rooms;
-  // At the door, or in a room of somebody else.
-  if (first && !rooms.some((room) => path.startsWith(room.to))) return <Navigate to={first.to} replace />;
+  // At the door, or in a room of somebody else. On the way out the address is another page's already.
+  if (first && path.startsWith("/settings") && !rooms.some((room) => path.startsWith(room.to)))
+    return <Navigate to={first.to} replace />;
   return (
     <>
       <PageHead title={t.pages.settings} />
