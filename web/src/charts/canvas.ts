@@ -71,7 +71,8 @@ function optionOf(data: ChartData, look: Look, width: number): ECBasicOption {
     axisLabel: { ...text, formatter: look.value },
     splitLine: { lineStyle: { color: look.line } },
     splitNumber: 4,
-    minInterval: 0,
+    // Where all values are whole, so are the marks.
+    minInterval: isWhole(data) ? 1 : 0,
   };
   const isLying = data.kind === "categories" && data.lying === true;
   const categoryAxis =
@@ -158,6 +159,12 @@ function optionOf(data: ChartData, look: Look, width: number): ECBasicOption {
     yAxis: isLying ? categoryAxis : valueAxis,
     series,
   };
+}
+
+function isWhole(data: ChartData): boolean {
+  return data.kind === "time"
+    ? data.series.every((one) => one.points.every(([, value]) => Number.isInteger(value)))
+    : data.series.every((one) => one.values.every((value) => value === null || Number.isInteger(value)));
 }
 
 /** Rich text reads `{name|…}` as a style: names of series come from events. */
