@@ -1,0 +1,92 @@
+import type { Page } from "@playwright/test";
+import axe from "axe-core";
+import { ABSENT, PAGES } from "./pages.ts";
+import { expect, test } from "./stage.ts";
+
+test.use({ allow: ABSENT });
+
+test.beforeAll(async ({ sluice }) => {
+  sluice.command("demo");
+  const rejected = { id: "bad", source: "square-blitz", type: "game.start", data: { play_id: 7 } };
+  await sluice.api("POST", "/v1/events", [rejected]);
+});
+
+/** The page is there when nothing is being loaded any more. */
+async function settled(page: Page): Promise<void> {
+  await expect(page.getByRole("heading", { level: 1 })).toBeVisible();
+  await expect(page.getByText(/^(Loading…|불러오는 중…)$/)).toHaveCount(0);
+  await page.evaluate(() => document.fonts.ready);
+}
+
+interface Violation {
+  id: string;
+  impact: string;
+  nodes: string[];
+}
+
+async function violations(page: Page): Promise<Violation[]> {
+  // Evaluated and not added as a script: the page's policy would refuse that.
+  await page.evaluate(axe.source);
+  return page.evaluate(async () => {
+    type Axe = {
+      run: (
+        context: Document,
+        options: object,
+      ) => Promise<{ violations: { id: string; impact: string; nodes: { html: string }[] }[] }>;
+    };
+    const { run } = (window as unknown as { axe: Axe }).axe;
+    const { violations } = await run(document, {
+      runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    });
+    return violations.map(({ id, impact, nodes }) => ({ id, impact, nodes: nodes.map((node) => node.html) }));
+  });
+}
+
+for (const { name, path } of PAGES) {
+  for (const colorScheme of ["light", "dark"] as const) {
+    test(`${name}, ${colorScheme}: no finding of axe, wide and on a phone`, async ({ page, open }) => {
+      await page.emulateMedia({ colorScheme });
+      await open(path);
+      await settled(page);
+      await page.screenshot({ path: `e2e/artifacts/${name}-${colorScheme}.png`, fullPage: true });
+      expect(await violations(page)).toEqual([]);
+
+      await page.setViewportSize({ width: 360, height: 740 });
+      await settled(page);
+      const wider = await page.evaluate(
+        () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+      );
+      expect(wider, "the page scrolls sideways").toBe(0);
+      await page.screenshot({ path: `e2e/artifacts/${name}-${colorScheme}-phone.png` });
+      expect(await violations(page)).toEqual([]);
+    });
+  }
+
+  test(`${name} speaks Korean`, async ({ page, open }) => {
+    await page.addInitScript(() => localStorage.setItem("sluice.language", "ko"));
+    await open(path);
+    await settled(page);
+    await expect(page.locator("html")).toHaveAttribute("lang", "ko");
+    if (name !== "play") await expect(page.getByRole("heading", { level: 1 })).toHaveText(/[가-힣]/);
+    await page.screenshot({ path: `e2e/artifacts/${name}-ko.png`, fullPage: true });
+    await page.setViewportSize({ width: 360, height: 740 });
+    const wider = await page.evaluate(
+      () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    );
+    expect(wider, "the page scrolls sideways").toBe(0);
+  });
+}
+
+test("language and theme are chosen and remembered", async ({ page, open }) => {
+  await open("/monitor");
+  await page.getByLabel("Language").selectOption("ko");
+  await expect(page.getByRole("heading", { level: 1 })).toHaveText("모니터");
+  await page.getByLabel("테마").selectOption("dark");
+  const ground = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+  expect(await ground()).toBe("rgb(15, 18, 20)");
+  await page.reload();
+  await expect(page.getByRole("heading", { level: 1 })).toHaveText("모니터");
+  expect(await ground()).toBe("rgb(15, 18, 20)");
+  await page.getByLabel("테마").selectOption("light");
+  expect(await ground()).toBe("rgb(245, 246, 247)");
+});

@@ -1,0 +1,32 @@
+// Fails the build when the page that a visitor waits for grows beyond its budget: what index.html loads before play.
+import { readFileSync } from "node:fs";
+import { gzipSync } from "node:zlib";
+
+const LIMIT_BYTES = 250 * 1024;
+const DIST = new URL("../dist/", import.meta.url);
+const manifest = JSON.parse(readFileSync(new URL(".vite/manifest.json", DIST), "utf8"));
+
+const seen = new Set();
+const scripts = new Set();
+function visit(key) {
+  if (seen.has(key)) return;
+  seen.add(key);
+  const chunk = manifest[key];
+  if (chunk.file.endsWith(".js")) scripts.add(chunk.file);
+  for (const imported of chunk.imports ?? []) visit(imported);
+}
+visit("index.html");
+
+let total = 0;
+for (const file of scripts) {
+  const bytes = gzipSync(readFileSync(new URL(file, DIST))).length;
+  total += bytes;
+  console.log(`${(bytes / 1024).toFixed(1).padStart(8)} KB gzip  ${file}`);
+}
+console.log(
+  `${(total / 1024).toFixed(1).padStart(8)} KB gzip  first scripts of the game page, of ${LIMIT_BYTES / 1024} KB`,
+);
+if (total > LIMIT_BYTES) {
+  console.error("the game page's first scripts are beyond their budget");
+  process.exit(1);
+}

@@ -1,0 +1,19 @@
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vitest/config";
+
+const server = process.env.SLUICE_URL ?? "http://127.0.0.1:7070";
+const proxy = Object.fromEntries(["/v1", "/api", "/health", "/metrics"].map((path) => [path, server]));
+
+export default defineConfig({
+  plugins: [react()],
+  // Inlined assets would be `data:` addresses, which the page's policy allows for images only.
+  build: {
+    target: ["chrome125", "firefox128", "safari18"],
+    assetsInlineLimit: 0,
+    manifest: true,
+    chunkSizeWarningLimit: 600,
+  },
+  server: { proxy },
+  preview: { proxy },
+  test: { include: ["src/**/*.test.ts"], environment: "node" },
+});
