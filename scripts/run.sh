@@ -6,5 +6,6 @@ scripts/need.sh cargo cc
 if [ ! -x target/debug/sluice ]; then
   echo "Building Sluice. The first build takes some minutes (5 on 2 cores, measured); later ones take seconds."
 fi
+scripts/web.sh
 cargo build --locked -p sluice
 exec target/debug/sluice up "$@"

@@ -2,16 +2,31 @@
 # All tests, then one line that says how many passed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/need.sh cargo cc python3
+scripts/need.sh cargo cc node npm python3
 SLUICE_TEST_PYTHON=$(scripts/python.sh)
 export SLUICE_TEST_PYTHON
 scripts/check.sh
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-echo "Building and running the tests."
 status=0
+echo "Building and running the tests."
+scripts/web.sh || exit 1
+export NO_COLOR=1
+(cd web && npm run --silent check && npm test --silent) 2>&1 | tee -a "$log" || status=$?
 cargo build --locked --workspace --bins || exit 1
-cargo test --locked --workspace --no-fail-fast 2>&1 | tee "$log" || status=$?
+cargo test --locked --workspace --no-fail-fast 2>&1 | tee -a "$log" || status=$?
+# The pages in a real browser, served by the program that was built.
+if CHROMIUM=$(scripts/chromium.sh); then
+  export CHROMIUM
+  (cd web && SLUICE_BIN=../target/debug/sluice npm run --silent e2e) 2>&1 | tee -a "$log" || status=$?
+else
+  echo "SKIPPED the pages in a browser: there is no Chromium" | tee -a "$log"
+  [ -z "${CI:-}" ] || status=1
+fi
+# Of cargo, of Vitest, and of Playwright.
 awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 } /^SKIPPED/ { print; said++ }
+  /^ *Tests +[0-9]/ || /^ +[0-9]+ (passed|failed|skipped)( \(|$)/ {
+    for (i = 2; i <= NF; i++) { n = $(i - 1) + 0; if ($i ~ /^passed/) passed += n; if ($i ~ /^failed/) failed += n; if ($i ~ /^skipped/) skipped += n }
+  }
   END { printf "tests: %d passed, %d failed, %d skipped\n", passed, failed, skipped + said }' "$log"
 exit $status
