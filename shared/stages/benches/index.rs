@@ -15,7 +15,9 @@ use sluice_domain::lake::index_name;
 use sluice_domain::message::{Entry, Unpacked, pack, unpack};
 use sluice_domain::schema::Registry;
 use sluice_domain::time::Timestamp;
-use sluice_ports::{Document, DocumentOutcome, IndexTemplate, Item as Row, Key, PortError, Query, Search, Table, Write};
+use sluice_ports::{
+    Document, DocumentOutcome, IndexTemplate, Item as Row, Key, PortError, Query, Search, Table, Write,
+};
 use sluice_stages::index::documents::Documents;
 use sluice_stages::index::{Index, IndexPorts, IndexSettings};
 use sluice_stages::item::{Item, Outcome};

@@ -220,12 +220,10 @@ fn write_data<'t>(
 ) -> Option<()> {
     let schema = fields.schema;
     if schema.is_generic() {
-        let start = cursor.at();
         if cursor.peek() != Some(b'{') {
             return None;
         }
-        cursor.skip(DATA_DEPTH)?;
-        out.push_str(cursor.text(start, cursor.at()));
+        out.push_str(cursor.raw(DATA_DEPTH)?);
         return Some(());
     }
     // Members that stand side by side as they are to be written are copied together: where the first of them begins and the last one ends.
@@ -244,13 +242,12 @@ fn write_data<'t>(
         let Field { column, start: begin, name_bytes } = field;
         let value = cursor.at();
         let Some(column) = column.map(|column| &schema.columns[column]) else {
-            cursor.skip(FIELD_DEPTH)?;
-            unknown.push((cursor.text(begin + 1, begin + 1 + name_bytes), cursor.text(value, cursor.at())));
+            unknown.push((cursor.text(begin + 1, begin + 1 + name_bytes), cursor.raw(FIELD_DEPTH)?));
             return Some(());
         };
         let is_time = is_time(column);
         if !is_time {
-            cursor.skip(FIELD_DEPTH)?;
+            cursor.raw(FIELD_DEPTH)?;
         }
         let is_compact = !is_time && value == begin + name_bytes + 3;
         if is_compact && begin == to + 1 {
