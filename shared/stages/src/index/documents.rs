@@ -557,7 +557,8 @@ mod tests {
         ) {
             let registry = registry();
             let member = |(name, value): &(&str, String)| format!("\"{name}\":{value}");
-            let event = |(event_type, head, data, space): &(&str, Vec<(&str, String)>, Vec<(&str, String)>, &str)| {
+            type Members = Vec<(&'static str, String)>;
+            let event = |(event_type, head, data, space): &(&str, Members, Members, &str)| {
                 let mut members = vec![r#""id":"1","source":"s","time":"2026-11-21T10:00:00Z""#.to_owned(), format!("\"type\":\"{event_type}\"")];
                 members.extend(head.iter().map(member));
                 let data: Vec<String> = data.iter().map(member).collect();
