@@ -1,6 +1,6 @@
 # Thin commands only; what they do stands in scripts/ and in cargo.
 
-.PHONY: run test check simulate bench soak build fmt deploy invoke localstack
+.PHONY: run test check simulate fuzz bench soak build fmt deploy invoke localstack
 
 STAGE ?= dev
 
@@ -15,6 +15,9 @@ check: ## Format, lints, dependency rules
 
 simulate: ## Millions of random schedules of exactly-once: make simulate SEED=1 RUNS=5000000
 	@SEED=$(SEED) RUNS=$(RUNS) scripts/simulate.sh
+
+fuzz: ## Random bytes for the readers of what others send: make fuzz MINUTES=5 (each target; needs nightly)
+	@MINUTES=$(MINUTES) scripts/fuzz.sh
 
 bench: ## Benchmarks beside what a user would pick instead
 	@scripts/bench.sh

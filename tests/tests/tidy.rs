@@ -44,6 +44,7 @@ fn allowed(package: &str) -> Option<&'static [&'static str]> {
         "sluice-adapters-aws" | "sluice-adapters-embedded" => &["sluice-ports", "sluice-statement"],
         "sluice-simulation" => &["sluice-domain", "sluice-ports", "sluice-stages", "sluice-testkit"],
         "sluice-entry" => &["sluice-domain", "sluice-ports", "sluice-stages"],
+        "sluice-fuzz" => &["sluice-columnar", "sluice-domain", "sluice-stages", "sluice-statement"],
         "sluice-wiring" => &[
             "sluice-adapters-embedded",
             "sluice-columnar",

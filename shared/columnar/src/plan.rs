@@ -1,5 +1,6 @@
 //! What is known of a table before its first row.
 
+use crate::reference::Generic;
 use crate::schema::arrow_schema;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::errors::Result;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) schema: Schema,
+    /// The data column that takes the whole of `data`, in the table of events without a schema.
+    pub(crate) payload: Option<usize>,
     pub(crate) columns: Vec<Spec>,
     /// The column that rows are sorted by first.
     pub(crate) sort: Option<usize>,
@@ -57,6 +60,7 @@ impl Plan {
             .set_sorting_columns(Some(sorting))
             .build();
         Ok(Self {
+            payload: Generic::new(schema).data.filter(|_| schema.is_generic()),
             columns: envelope.chain(data).collect(),
             sort,
             parquet: Arc::new(parquet),

@@ -20,8 +20,8 @@ pub(crate) struct RowReader<'s, 'e> {
 }
 
 /// Where the generic table keeps a payload; a schema file of the user's own may lack the columns.
-struct Generic {
-    data: Option<usize>,
+pub(crate) struct Generic {
+    pub(crate) data: Option<usize>,
     base64: Option<usize>,
     /// A payload that was put into an object, and its column.
     wrapped: Option<(usize, String)>,
@@ -98,7 +98,7 @@ impl<'s, 'e> RowReader<'s, 'e> {
 }
 
 impl Generic {
-    fn new(schema: &Schema) -> Self {
+    pub(crate) fn new(schema: &Schema) -> Self {
         let text_column = |name: &str| {
             let index = schema.column_index(name)?;
             matches!(schema.columns[index].kind, ColumnKind::Json | ColumnKind::Text).then_some(index)

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 /// Lists and objects around a field of `data`: the message's list, the event, the data.
 const FIELD_DEPTH: usize = 3;
-/// Lists and objects around `extra`.
-const EXTRA_DEPTH: usize = 2;
+/// Lists and objects around `data` and `extra`.
+const MEMBER_DEPTH: usize = 2;
 
 /// The rows of one partition of one table.
 pub(crate) struct Table {
@@ -54,11 +54,20 @@ impl Table {
     fn read_text<'t>(&mut self, head: &Head<'t>, cursor: &mut Cursor<'t>) -> Result<(), Unusual> {
         let mut unknown: Vec<(&'t str, &'t str)> = Vec::new();
         if head.has_data {
-            self.read_fields(cursor, &mut unknown)?;
+            match self.plan.payload {
+                None => self.read_fields(cursor, &mut unknown)?,
+                Some(column) => {
+                    if cursor.peek() != Some(b'{') {
+                        return Err(Unusual);
+                    }
+                    let payload = cursor.raw(MEMBER_DEPTH).ok_or(Unusual)?;
+                    self.lanes[ENVELOPE.len() + column].set_text(self.rows, payload, || true)?;
+                }
+            }
             cursor.skip_space();
             let mut attributes = None;
             if cursor.eat_text(b",\"extra\":") {
-                attributes = Some(cursor.node(EXTRA_DEPTH).ok_or(Unusual)?);
+                attributes = Some(cursor.node(MEMBER_DEPTH).ok_or(Unusual)?);
                 cursor.skip_space();
             }
             if !cursor.eat(b'}') {
@@ -121,7 +130,7 @@ impl Table {
                         if unknown.iter().any(|(other, _)| *other == name) {
                             return Err(Unusual);
                         }
-                        unknown.push((name, cursor.node(FIELD_DEPTH).ok_or(Unusual)?.raw));
+                        unknown.push((name, cursor.raw(FIELD_DEPTH).ok_or(Unusual)?));
                         if next(cursor)? {
                             continue;
                         }
@@ -217,7 +226,8 @@ fn read_value(column: &Column, lane: &mut Lane, row: usize, cursor: &mut Cursor<
         ColumnKind::List(element) if **element == ColumnKind::Integer => {
             read_integers(column, lane, row, cursor)?;
         }
-        ColumnKind::Decimal { .. } | ColumnKind::Json | ColumnKind::List(_) => return Err(Unusual),
+        ColumnKind::Json => lane.set_text(row, cursor.raw(FIELD_DEPTH).ok_or(Unusual)?, || true)?,
+        ColumnKind::Decimal { .. } | ColumnKind::List(_) => return Err(Unusual),
     }
     Ok(())
 }
@@ -255,7 +265,7 @@ fn read_integers(column: &Column, lane: &mut Lane, row: usize, cursor: &mut Curs
 
 impl TableBuilder for Table {
     fn push_text<'t>(&mut self, head: &Head<'t>, cursor: &mut Cursor<'t>) -> bool {
-        if self.plan.schema.is_generic() {
+        if self.plan.schema.is_generic() && self.plan.payload.is_none() {
             return false;
         }
         let read = self.read_text(head, cursor).is_ok();

@@ -101,7 +101,7 @@ impl<'c> Acceptor<'c> {
                 place::DATA if data.is_none() => {
                     match texts[place::TYPE] {
                         Some(event_type) => schema = Some(self.check(event_type, &mut cursor)?),
-                        None => cursor.skip(DATA_DEPTH)?,
+                        None => _ = cursor.raw(DATA_DEPTH)?,
                     }
                     data = Some((from, cursor.at()));
                 }
@@ -210,7 +210,7 @@ impl<'c> Acceptor<'c> {
             if cursor.peek() == Some(b'n') {
                 return None;
             }
-            cursor.skip(DATA_DEPTH)?;
+            cursor.raw(DATA_DEPTH)?;
             return Some(schema);
         }
         let known = self.kinds.iter().position(|kind| std::ptr::eq(kind.fields.schema, schema));
@@ -232,7 +232,7 @@ impl<'c> Acceptor<'c> {
                         relation.integers.push((index, n));
                     }
                 }
-                None => cursor.skip(FIELD_DEPTH)?,
+                None => _ = cursor.raw(FIELD_DEPTH)?,
             }
             if related {
                 relation.members.push(Member { field, from, to: cursor.at() });
@@ -328,7 +328,7 @@ fn quick_fit(column: &Column, cursor: &mut Cursor<'_>) -> Option<Fit> {
     match &column.kind {
         ColumnKind::Text => column.takes_text(cursor.string()?).then_some(Fit::Other),
         _ if column.is_enumerated() => None,
-        ColumnKind::Json => cursor.skip(FIELD_DEPTH).map(|()| Fit::Other),
+        ColumnKind::Json => cursor.raw(FIELD_DEPTH).map(|_| Fit::Other),
         ColumnKind::List(element) => {
             let mut count = 0;
             if !cursor.eat(b'[') {

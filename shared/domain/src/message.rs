@@ -281,17 +281,36 @@ pub fn pack<T: AsRef<str>>(batch: &str, shared: &Shared<'_>, entries: &[Entry<T>
     Ok(Packed { header, body })
 }
 
-/// Compresses at level 1 with a context that each thread keeps: making one costs more than compressing a small message.
+/// What compresses and what decompresses, kept by each thread: making one costs more than a small message.
+#[derive(Default)]
+struct Codec {
+    compressor: Option<zstd::bulk::Compressor<'static>>,
+    decompressor: Option<zstd::bulk::Decompressor<'static>>,
+}
+
+thread_local! {
+    static CODEC: RefCell<Codec> = RefCell::default();
+}
+
+/// Compresses at level 1.
 fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    thread_local! {
-        static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
-    }
-    COMPRESSOR.with_borrow_mut(|kept| {
-        let compressor = match kept {
+    CODEC.with_borrow_mut(|codec| {
+        let compressor = match &mut codec.compressor {
             Some(compressor) => compressor,
-            None => kept.insert(zstd::bulk::Compressor::new(1)?),
+            empty => empty.insert(zstd::bulk::Compressor::new(1)?),
         };
         compressor.compress(bytes)
+    })
+}
+
+/// Decompresses to at most `capacity` bytes.
+fn decompress(bytes: &[u8], capacity: usize) -> std::io::Result<Vec<u8>> {
+    CODEC.with_borrow_mut(|codec| {
+        let decompressor = match &mut codec.decompressor {
+            Some(decompressor) => decompressor,
+            empty => empty.insert(zstd::bulk::Decompressor::new()?),
+        };
+        decompressor.decompress(bytes, capacity)
     })
 }
 
@@ -342,7 +361,7 @@ pub fn unpack(body: &str) -> Result<Unpacked, MessageError> {
                 ));
             }
             let capacity = usize::try_from(size).unwrap_or(MAX_UNPACKED_BYTES);
-            let bytes = zstd::bulk::decompress(&packed, capacity)
+            let bytes = decompress(&packed, capacity)
                 .map_err(|e| error("malformed_message", format!("`zstd` does not unpack: {e}")))?;
             String::from_utf8(bytes)
                 .map_err(|e| error("malformed_message", format!("the events are not UTF-8: {e}")))?
@@ -539,6 +558,17 @@ mod tests {
         assert_eq!(code(format!("{{{header},\"events\":[]}}").replace("\"v\":1", "\"v\":2")), "unknown_encoding");
         let bomb = zstd::bulk::compress(&vec![b' '; MAX_UNPACKED_BYTES + 1], 1).unwrap();
         assert_eq!(code(format!("{{{header},\"zstd\":\"{}\"}}", STANDARD.encode(bomb))), "too_large");
+    }
+
+    #[test]
+    fn a_broken_message_leaves_nothing_to_those_after_it() {
+        let whole = pack("b", &shared(), &entries(200, "filler")).unwrap().body;
+        let packed = serde_json::from_str::<serde_json::Value>(&whole).unwrap()["zstd"].as_str().unwrap().to_owned();
+        let broken = whole.replace(&packed, &packed[..packed.len() / 8 * 4]);
+        for _ in 0..2 {
+            assert_eq!(unpack(&broken).unwrap_err().code, "malformed_message");
+            assert_eq!(unpack(&whole).unwrap().events().unwrap().len(), 200);
+        }
     }
 
     #[test]

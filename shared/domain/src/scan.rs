@@ -180,9 +180,18 @@ impl<'t> Cursor<'t> {
         Some(node)
     }
 
-    /// Goes over the value that comes next, whatever it is; `depth` as in [`Self::node`]. Answers nothing where that is no value, and also
-    /// where names of an object have escapes or are very many.
-    pub fn skip(&mut self, depth: usize) -> Option<()> {
+    /// The text of the value that comes next, whatever it is; `depth` as in [`Self::node`].
+    pub fn raw(&mut self, depth: usize) -> Option<&'t str> {
+        let start = self.at;
+        if self.skip(depth).is_none() {
+            self.at = start;
+            self.node(depth)?;
+        }
+        self.text.get(start..self.at)
+    }
+
+    /// Goes over a value. Answers nothing where it is none, and also where names of an object have escapes or are very many.
+    fn skip(&mut self, depth: usize) -> Option<()> {
         match self.peek()? {
             b'"' => self.skip_string(),
             b'-' | b'0'..=b'9' => self.number().map(|_| ()),

@@ -220,12 +220,10 @@ fn write_data<'t>(
 ) -> Option<()> {
     let schema = fields.schema;
     if schema.is_generic() {
-        let start = cursor.at();
         if cursor.peek() != Some(b'{') {
             return None;
         }
-        cursor.skip(DATA_DEPTH)?;
-        out.push_str(cursor.text(start, cursor.at()));
+        out.push_str(cursor.raw(DATA_DEPTH)?);
         return Some(());
     }
     // Members that stand side by side as they are to be written are copied together: where the first of them begins and the last one ends.
@@ -244,13 +242,12 @@ fn write_data<'t>(
         let Field { column, start: begin, name_bytes } = field;
         let value = cursor.at();
         let Some(column) = column.map(|column| &schema.columns[column]) else {
-            cursor.skip(FIELD_DEPTH)?;
-            unknown.push((cursor.text(begin + 1, begin + 1 + name_bytes), cursor.text(value, cursor.at())));
+            unknown.push((cursor.text(begin + 1, begin + 1 + name_bytes), cursor.raw(FIELD_DEPTH)?));
             return Some(());
         };
         let is_time = is_time(column);
         if !is_time {
-            cursor.skip(FIELD_DEPTH)?;
+            cursor.raw(FIELD_DEPTH)?;
         }
         let is_compact = !is_time && value == begin + name_bytes + 3;
         if is_compact && begin == to + 1 {
@@ -560,7 +557,8 @@ mod tests {
         ) {
             let registry = registry();
             let member = |(name, value): &(&str, String)| format!("\"{name}\":{value}");
-            let event = |(event_type, head, data, space): &(&str, Vec<(&str, String)>, Vec<(&str, String)>, &str)| {
+            type Members = Vec<(&'static str, String)>;
+            let event = |(event_type, head, data, space): &(&str, Members, Members, &str)| {
                 let mut members = vec![r#""id":"1","source":"s","time":"2026-11-21T10:00:00Z""#.to_owned(), format!("\"type\":\"{event_type}\"")];
                 members.extend(head.iter().map(member));
                 let data: Vec<String> = data.iter().map(member).collect();

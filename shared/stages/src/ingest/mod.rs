@@ -562,10 +562,12 @@ impl<'r, 'b> Judge<'r, 'b> {
 
     /// Judges the text of an event, which begins at `offset` of the body; `bytes` is what is kept of it when it is rejected.
     fn text(&mut self, index: usize, text: &[u8], bytes: Cow<'b, [u8]>, offset: usize) {
-        let parsed = match json::text(text) {
-            Ok(text) if self.quick(index, text, &bytes) => return,
-            Ok(text) => json::parse_str(text),
-            Err(error) => Err(error),
+        let (parsed, bytes) = match json::text(text) {
+            Ok(text) => match self.quick(index, text, bytes) {
+                Ok(()) => return,
+                Err(bytes) => (json::parse_str(text), bytes),
+            },
+            Err(error) => (Err(error), bytes),
         };
         match parsed {
             Ok(node) => self.node(index, bytes, node),
@@ -580,21 +582,21 @@ impl<'r, 'b> Judge<'r, 'b> {
         }
     }
 
-    /// Accepts an event that is as events mostly are; answers whether it did.
-    fn quick(&mut self, index: usize, text: &str, bytes: &Cow<'b, [u8]>) -> bool {
+    /// Accepts an event that is as events mostly are, or gives its bytes back.
+    fn quick(&mut self, index: usize, text: &str, bytes: Cow<'b, [u8]>) -> Result<(), Cow<'b, [u8]>> {
         let from = self.judged.texts.len();
         let Some(sent) = self.acceptor.accept(text, || self.ids.event(index), &mut self.judged.texts) else {
-            return false;
+            return Err(bytes);
         };
         let Sent { id, source, event_type, time } = sent;
         let named = Named { id, source, event_type: Some(event_type), time };
         if may_write(self.key, &named).is_err() {
             self.judged.texts.truncate(from);
-            return false;
+            return Err(bytes);
         }
         let noted = self.note(index, &named);
-        self.take(index, bytes.clone(), noted, Clock::Kept, from);
-        true
+        self.take(index, bytes, noted, Clock::Kept, from);
+        Ok(())
     }
 
     /// Judges a parsed event.
