@@ -90,3 +90,18 @@ test("language and theme are chosen and remembered", async ({ page, open }) => {
   await page.getByLabel("테마").selectOption("light");
   expect(await ground()).toBe("rgb(245, 246, 247)");
 });
+
+test("a chart leads to its events", async ({ page, open }) => {
+  await open("/monitor?last=7d");
+  await page.getByRole("link", { name: "Open in Explore: Requests by status" }).click();
+  await expect(page.getByRole("grid", { name: "Filters" })).toContainText("type is http.access");
+  await expect(page.getByLabel("Time range")).toHaveValue("7d");
+  await expect(page.getByRole("region", { name: "Results" })).toContainText("2,417 events");
+});
+
+test("a mail that was written down is read as text", async ({ page, open }) => {
+  await open("/settings/outbox");
+  await page.getByRole("button", { name: "Open" }).first().click();
+  await expect(page.getByRole("dialog").locator("pre")).toContainText("SLUICE");
+  await page.screenshot({ path: "e2e/artifacts/mail.png" });
+});

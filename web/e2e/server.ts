@@ -96,9 +96,10 @@ function addressOf(child: ChildProcess): Promise<string> {
   });
 }
 
+/** Whether the program has these very pages inside; one that was built with others is asked for the API only. */
 async function servesPages(address: string): Promise<boolean> {
-  const response = await fetch(address);
-  return response.ok && (await response.text()).includes('id="root"');
+  const response = await fetch(address, { headers: { accept: "text/html" } });
+  return response.ok && (await response.text()) === readFileSync(join(DIST, "index.html"), "utf8");
 }
 
 const TYPES: Record<string, string> = {
@@ -108,7 +109,7 @@ const TYPES: Record<string, string> = {
   ".svg": "image/svg+xml",
 };
 
-/** Pages and API under one origin, for a server that does not serve pages itself. */
+/** Pages and API under one origin, for a program without these pages. */
 function servePages(address: string): Promise<Server> {
   const server = createServer((incoming, outgoing) => {
     const path = new URL(incoming.url ?? "/", address).pathname;

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { Button } from "../design/Button.tsx";
 import { Empty } from "../design/Notice.tsx";
 import { ScrollBox } from "../design/ScrollBox.tsx";
@@ -73,9 +73,14 @@ function Drawing({ label, data, value, height, onPick }: Props) {
     };
   }, []);
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: colours are read from the page, which changes with the theme
+  // Live pages ask again and again, and mostly learn the same: only what differs is painted.
+  const painted = useRef<unknown[]>([]);
+  const shape = useMemo(() => JSON.stringify(data), [data]);
   useEffect(() => {
     if (canvas === null || box.current === null) return;
+    const wanted = [canvas, shape, value, formats, theme];
+    if (wanted.every((part, i) => part === painted.current[i])) return;
+    painted.current = wanted;
     const colour = colourReader(box.current);
     canvas.show(data, {
       series: TOKENS.map(colour),
@@ -87,7 +92,7 @@ function Drawing({ label, data, value, height, onPick }: Props) {
       value,
       moment: formats.moment,
     });
-  }, [canvas, data, value, formats, theme]);
+  }, [canvas, data, shape, value, formats, theme]);
 
   return <div ref={box} className={styles.canvas} style={{ height }} role="img" aria-label={label} />;
 }

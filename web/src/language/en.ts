@@ -16,6 +16,7 @@ export const en = {
   states: {
     loading: "Loading…",
     retry: "Try again",
+    refresh: "Refresh",
     cancel: "Cancel",
     close: "Close",
     open: "Open",

@@ -17,6 +17,7 @@ export const ko: Messages = {
   states: {
     loading: "불러오는 중…",
     retry: "다시 시도",
+    refresh: "새로 고침",
     cancel: "취소",
     close: "닫기",
     open: "열기",

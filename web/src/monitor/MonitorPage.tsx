@@ -1,5 +1,5 @@
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { useEffect, useMemo, useState } from "react";
+import { useCallback, useEffect, useMemo, useState } from "react";
 import { ApiError } from "../api/client.ts";
 import { metric } from "../api/search.ts";
 import { Chart } from "../charts/Chart.tsx";
@@ -91,6 +91,7 @@ export function MonitorPage() {
     for (const result of [...all, served, audit]) void result.refetch();
   };
 
+  const seconds = useCallback((value: number) => formats.duration(value * 1_000), [formats]);
   const functions = useMemo(() => health(status.data?.queues ?? []), [status.data]);
   const samples = useSamples(status.dataUpdatedAt, functions);
   const charts = useMemo(
@@ -110,7 +111,6 @@ export function MonitorPage() {
   );
   const found = game.data?.found.aggregations;
   const results = found?.results as { doc_count?: number; middle?: unknown } | undefined;
-  const seconds = useSeconds();
 
   return (
     <>
@@ -163,7 +163,7 @@ export function MonitorPage() {
           note={t.monitor.lagNote}
           empty={t.monitor.noLag}
           data={charts.lag}
-          value={(v) => formats.duration(v * 1_000)}
+          value={seconds}
         />
 
         <Panel
@@ -189,7 +189,7 @@ export function MonitorPage() {
         </Panel>
         <Panel title={t.monitor.health}>{status.data === undefined ? <Loading /> : <Health rows={functions} />}</Panel>
         <Panel title={t.monitor.tables}>
-          {tables.data === undefined ? <Loading /> : <Tables rows={freshness(tables.data)} now={seconds} />}
+          {tables.data === undefined ? <Loading /> : <Tables rows={freshness(tables.data)} />}
         </Panel>
         <Panel title={t.monitor.ledger} note={t.monitor.ledgerNote}>
           {status.data === undefined ? <Loading /> : <Ledger status={status.data} audit={audit.data} />}
@@ -403,36 +403,39 @@ function Health({ rows }: { rows: readonly FunctionHealth[] }) {
   );
 }
 
-function Tables({ rows, now }: { rows: readonly { type: string; events: number; last: number }[]; now: number }) {
+function Tables({ rows }: { rows: readonly { type: string; events: number; last: number }[] }) {
   const { t, formats } = useLanguage();
+  const now = useSeconds();
   if (rows.length === 0) return <Empty>{t.charts.empty}</Empty>;
   return (
-    <table className={table.table}>
-      <thead>
-        <tr>
-          <th>{t.monitor.type}</th>
-          <th className={table.right}>{t.monitor.events}</th>
-          <th className={table.right}>{t.monitor.lastEvent}</th>
-        </tr>
-      </thead>
-      <tbody>
-        {rows.map((row) => (
-          <tr key={row.type}>
-            <td>
-              <Link to="/explore" search={{ filters: [{ field: "type", is: "=", value: row.type }], last: "all" }}>
-                <bdi>{row.type}</bdi>
-              </Link>
-            </td>
-            <td className={table.right}>{formats.count(row.events)}</td>
-            <td className={table.right}>
-              <time dateTime={new Date(row.last).toISOString()} title={formats.moment(new Date(row.last))}>
-                {t.monitor.ago(formats.duration(Math.max(0, Math.floor((now - row.last) / 1_000)) * 1_000))}
-              </time>
-            </td>
+    <ScrollBox label={t.monitor.tables}>
+      <table className={table.table}>
+        <thead>
+          <tr>
+            <th>{t.monitor.type}</th>
+            <th className={table.right}>{t.monitor.events}</th>
+            <th className={table.right}>{t.monitor.lastEvent}</th>
           </tr>
-        ))}
-      </tbody>
-    </table>
+        </thead>
+        <tbody>
+          {rows.map((row) => (
+            <tr key={row.type}>
+              <td className={styles.route}>
+                <Link to="/explore" search={{ filters: [{ field: "type", is: "=", value: row.type }], last: "all" }}>
+                  <bdi>{row.type}</bdi>
+                </Link>
+              </td>
+              <td className={table.right}>{formats.count(row.events)}</td>
+              <td className={table.right}>
+                <time dateTime={new Date(row.last).toISOString()} title={formats.moment(new Date(row.last))}>
+                  {t.monitor.ago(formats.duration(Math.max(0, Math.floor((now - row.last) / 1_000)) * 1_000))}
+                </time>
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </ScrollBox>
   );
 }
 

@@ -91,6 +91,32 @@ test("without a database events wait in memory", async () => {
   vi.unstubAllGlobals();
 });
 
+test("an event that cannot be written down is sent at once", async () => {
+  const waiting = await openWaiting();
+  const sent: OutgoingEvent[] = [];
+  const full = { ...waiting, add: () => Promise.reject(new DOMException("full", "QuotaExceededError")) };
+  const outgoing = new Outgoing(full, async (e) => {
+    sent.push(e);
+    return { outcome: "stored" };
+  });
+  await outgoing.add(event("a"));
+  expect(ids(sent)).toEqual(["a"]);
+});
+
+test("a database that fails is asked again later", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  const waiting = await openWaiting();
+  await waiting.add(event("a"));
+  let asked = 0;
+  const first = () => (asked++ === 0 ? Promise.reject(new Error("gone")) : waiting.first());
+  const outgoing = new Outgoing({ ...waiting, first }, async () => ({ outcome: "stored" }));
+  await outgoing.flush();
+  expect(outgoing.state.held).toBe(true);
+  vi.advanceTimersByTime(2_000);
+  vi.useRealTimers();
+  await vi.waitFor(() => expect(outgoing.state).toMatchObject({ waiting: 0, held: false }));
+});
+
 test("pauses double up to a minute", () => {
   expect([1, 2, 3, 6, 60].map(pauseMs)).toEqual([2_000, 4_000, 8_000, 60_000, 60_000]);
 });

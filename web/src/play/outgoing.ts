@@ -69,8 +69,15 @@ export class Outgoing {
 
   /** Writes an event down and tries to send all that wait. Resolves when it is written down. */
   async add(event: OutgoingEvent): Promise<void> {
-    await this.waiting.add(event);
-    this.#set({ waiting: await this.waiting.count() });
+    try {
+      await this.waiting.add(event);
+      this.#set({ waiting: await this.waiting.count() });
+    } catch {
+      // No room to write it down: it goes now or never.
+      const sent = await this.send(event);
+      if (sent.outcome !== "stored") this.#set({ refused: sent.outcome === "refused" ? sent.reason : "no room" });
+      return;
+    }
     void this.flush();
   }
 
@@ -81,13 +88,15 @@ export class Outgoing {
       return this.#flushing;
     }
     clearTimeout(this.#timer);
-    this.#flushing = this.#drain().finally(() => {
-      this.#flushing = null;
-      if (this.#again) {
-        this.#again = false;
-        void this.flush();
-      }
-    });
+    this.#flushing = this.#drain()
+      .catch(() => this.#holdBack())
+      .finally(() => {
+        this.#flushing = null;
+        if (this.#again) {
+          this.#again = false;
+          void this.flush();
+        }
+      });
     return this.#flushing;
   }
 
@@ -101,9 +110,8 @@ export class Outgoing {
       }
       const sent = await this.send(next.event);
       if (sent.outcome === "later") {
-        this.#failures += 1;
-        this.#set({ waiting: await this.waiting.count(), held: true });
-        this.#timer = setTimeout(() => void this.flush(), sent.afterMs ?? pauseMs(this.#failures));
+        this.#set({ waiting: await this.waiting.count() });
+        this.#holdBack(sent.afterMs);
         return;
       }
       this.#failures = 0;
@@ -111,6 +119,13 @@ export class Outgoing {
       const refused = sent.outcome === "refused" ? sent.reason : this.#state.refused;
       this.#set({ waiting: await this.waiting.count(), refused, held: false });
     }
+  }
+
+  /** Tries again later. */
+  #holdBack(afterMs?: number): void {
+    this.#failures += 1;
+    this.#set({ held: true });
+    this.#timer = setTimeout(() => void this.flush(), afterMs ?? pauseMs(this.#failures));
   }
 
   #set(change: Partial<OutgoingState>): void {

@@ -8,7 +8,6 @@ import { Panel } from "../../design/Panel.tsx";
 import { ScrollBox } from "../../design/ScrollBox.tsx";
 import table from "../../design/Table.module.css";
 import { useLanguage } from "../../language/language.tsx";
-import { useLive } from "../../live/live.ts";
 import styles from "../Room.module.css";
 import { RoomFailure } from "../RoomFailure.tsx";
 
@@ -27,13 +26,22 @@ interface WholeMail extends Mail {
 export function OutboxPage() {
   const { t, formats } = useLanguage();
   const [open, setOpen] = useState<Mail | null>(null);
-  const { data, error, isPending, refetch } = useLive({
-    key: ["outbox"],
-    ask: (signal) => call<{ mails: Mail[] }>("GET", "/v1/outbox", { signal }),
+  // Not again and again: each look is written down as an admin's.
+  const { data, error, isPending, isFetching, refetch } = useQuery({
+    queryKey: ["outbox"],
+    queryFn: ({ signal }) => call<{ mails: Mail[] }>("GET", "/v1/outbox", { signal }),
   });
   return (
     <div className={styles.room}>
-      <Panel title={t.settings.rooms.outbox} note={t.settings.outbox.note}>
+      <Panel
+        title={t.settings.rooms.outbox}
+        note={t.settings.outbox.note}
+        actions={
+          <Button busy={isFetching} onClick={() => refetch()}>
+            {t.states.refresh}
+          </Button>
+        }
+      >
         {isPending && <Loading />}
         <RoomFailure error={error} absent={t.settings.outbox.absent} onRetry={() => refetch()} />
         {data?.mails.length === 0 && <Empty>{t.settings.outbox.empty}</Empty>}
