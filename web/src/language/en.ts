@@ -104,6 +104,7 @@ export const en = {
     time: "At",
     waiting: (n: number) =>
       `${n === 1 ? "One message" : `${n} messages`} of your plays could not be sent yet. They are kept and sent later.`,
+    lost: "A play could neither be sent nor kept: this browser has no room left.",
     refused: (reason: string) => `The server did not take a play: ${reason}`,
   },
   monitor: {

@@ -104,6 +104,7 @@ export const ko: Messages = {
     rate: "성공률",
     time: "시각",
     waiting: (n) => `게임 기록 ${n}건을 아직 보내지 못했습니다. 보관했다가 나중에 보냅니다.`,
+    lost: "게임 기록을 보내지도 보관하지도 못했습니다. 이 브라우저에 남은 공간이 없습니다.",
     refused: (reason) => `서버가 기록을 받지 않았습니다: ${reason}`,
   },
   monitor: {

@@ -60,7 +60,7 @@ test("an event that the server refuses does not hold up the next", async () => {
   await outgoing.add(event("a"));
   await outgoing.add(event("b"));
   await vi.waitFor(() => expect(ids(sent)).toEqual(["a", "b"]));
-  await vi.waitFor(() => expect(outgoing.state).toEqual({ waiting: 0, refused: "no", held: false }));
+  await vi.waitFor(() => expect(outgoing.state).toEqual({ waiting: 0, refused: "no", held: false, lost: 0 }));
 });
 
 test("what is added while others are sent is sent too", async () => {
@@ -101,6 +101,13 @@ test("an event that cannot be written down is sent at once", async () => {
   });
   await outgoing.add(event("a"));
   expect(ids(sent)).toEqual(["a"]);
+});
+
+test("an event that can neither be written down nor sent is told to be lost", async () => {
+  const full = { ...(await openWaiting()), add: () => Promise.reject(new DOMException("full", "QuotaExceededError")) };
+  const outgoing = new Outgoing(full, async () => ({ outcome: "later" }));
+  await outgoing.add(event("a"));
+  expect(outgoing.state.lost).toBe(1);
 });
 
 test("a database that fails is asked again later", async () => {

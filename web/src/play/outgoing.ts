@@ -35,6 +35,8 @@ export interface OutgoingState {
   refused: string | null;
   /** The last try did not get through. */
   held: boolean;
+  /** Events that could neither be written down nor sent. */
+  lost: number;
 }
 
 const FIRST_PAUSE_MS = 2_000;
@@ -46,7 +48,7 @@ export function pauseMs(failures: number): number {
 }
 
 export class Outgoing {
-  #state: OutgoingState = { waiting: 0, refused: null, held: false };
+  #state: OutgoingState = { waiting: 0, refused: null, held: false, lost: 0 };
   #listeners = new Set<() => void>();
   #flushing: Promise<void> | null = null;
   #again = false;
@@ -75,7 +77,8 @@ export class Outgoing {
     } catch {
       // No room to write it down: it goes now or never.
       const sent = await this.send(event);
-      if (sent.outcome !== "stored") this.#set({ refused: sent.outcome === "refused" ? sent.reason : "no room" });
+      if (sent.outcome === "refused") this.#set({ refused: sent.reason });
+      if (sent.outcome === "later") this.#set({ lost: this.#state.lost + 1 });
       return;
     }
     void this.flush();

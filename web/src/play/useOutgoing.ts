@@ -2,7 +2,7 @@ import { useEffect, useState } from "react";
 import type { OutgoingState } from "./outgoing.ts";
 import { outgoing } from "./server.ts";
 
-const NOTHING: OutgoingState = { waiting: 0, refused: null, held: false };
+const NOTHING: OutgoingState = { waiting: 0, refused: null, held: false, lost: 0 };
 
 /** What waits to be sent. */
 export function useOutgoing(): OutgoingState {
