@@ -10,7 +10,6 @@ use aws_sdk_athena::Client;
 use aws_sdk_athena::types::{ColumnInfo, QueryExecutionContext, QueryExecutionState, QueryExecutionStatus, Row};
 use serde_json::Value;
 use sluice_ports::{ErrorKind, PortError, Sql, SqlColumn, SqlLimits, SqlResult};
-use sluice_statement::Spellings;
 use std::time::{Duration, Instant};
 
 const QUERY: &str = "sql.query";
@@ -132,8 +131,7 @@ impl AthenaSql {
 impl Sql for AthenaSql {
     async fn query(&self, statement: &str, parameters: &[Value], limits: SqlLimits) -> Result<SqlResult, PortError> {
         let until = Instant::now() + limits.timeout;
-        let statement = sluice_statement::read(statement, parameters, &Spellings::default())?;
-        let id = self.start(statement.to_string()).await?;
+        let id = self.start(sluice_statement::standard_text(statement, parameters)?).await?;
         let finished = self.finish(&id, until).await;
         if finished.as_ref().is_err_and(PortError::is_transient) {
             // Nobody waits for it any more, and what it scans is paid for.

@@ -95,6 +95,67 @@ impl Spellings {
 
 /// Reads a statement and binds its parameters, as literals in their places.
 pub fn read(text: &str, parameters: &[Value], spellings: &Spellings) -> Result<Statement, PortError> {
+    parse(bind(text, parameters, spellings)?)
+}
+
+/// The same as a text in standard SQL, for an engine that reads it anew. It is written from the tokens: the parser's own way back to text takes
+/// quotes in a literal for escaped ones and leaves them as they are, so that the engine would see the literal end there.
+pub fn standard_text(text: &str, parameters: &[Value]) -> Result<String, PortError> {
+    let tokens = bind(text, parameters, &Spellings::default())?;
+    let mut written = String::with_capacity(text.len());
+    for token in &tokens {
+        write(token, &mut written)?;
+    }
+    parse(tokens)?;
+    Ok(written.trim().to_owned())
+}
+
+fn write(token: &Token, out: &mut String) -> Result<(), PortError> {
+    let mut quoted = |quote: &str, value: &str| {
+        out.push_str(quote);
+        out.push_str(&value.replace(quote, &quote.repeat(2)));
+        out.push_str(quote);
+    };
+    match token {
+        Token::SingleQuotedString(value) => quoted("'", value),
+        Token::Word(word) if word.quote_style.is_some() => quoted("\"", &word.value),
+        // Comments too. A statement ends by itself.
+        Token::Whitespace(_) | Token::SemiColon => out.push(' '),
+        token if is_other_literal(token) => {
+            return Err(invalid(format!("`{token}`: only literals of the form '…' are taken here")));
+        }
+        token => out.push_str(&token.to_string()),
+    }
+    Ok(())
+}
+
+/// Literals that engines write in ways of their own.
+fn is_other_literal(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::DoubleQuotedString(_)
+            | Token::TripleSingleQuotedString(_)
+            | Token::TripleDoubleQuotedString(_)
+            | Token::DollarQuotedString(_)
+            | Token::SingleQuotedByteStringLiteral(_)
+            | Token::DoubleQuotedByteStringLiteral(_)
+            | Token::TripleSingleQuotedByteStringLiteral(_)
+            | Token::TripleDoubleQuotedByteStringLiteral(_)
+            | Token::SingleQuotedRawStringLiteral(_)
+            | Token::DoubleQuotedRawStringLiteral(_)
+            | Token::TripleSingleQuotedRawStringLiteral(_)
+            | Token::TripleDoubleQuotedRawStringLiteral(_)
+            | Token::NationalStringLiteral(_)
+            | Token::QuoteDelimitedStringLiteral(_)
+            | Token::NationalQuoteDelimitedStringLiteral(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::UnicodeStringLiteral(_)
+            | Token::HexStringLiteral(_)
+    )
+}
+
+/// The tokens of a statement, with its parameters in their places.
+fn bind(text: &str, parameters: &[Value], spellings: &Spellings) -> Result<Vec<Token>, PortError> {
     if text.len() > STATEMENT_BYTES {
         return Err(fail(
             ErrorKind::TooLarge,
@@ -138,8 +199,14 @@ pub fn read(text: &str, parameters: &[Value], spellings: &Spellings) -> Result<S
             format!("the statement has {operators} operators; it takes up to {OPERATORS}"),
         ));
     }
-    let mut statements =
-        Parser::new(&dialect).with_tokens(bound).parse_statements().map_err(|error| invalid(error.to_string()))?;
+    Ok(bound)
+}
+
+fn parse(tokens: Vec<Token>) -> Result<Statement, PortError> {
+    let mut statements = Parser::new(&GenericDialect {})
+        .with_tokens(tokens)
+        .parse_statements()
+        .map_err(|error| invalid(error.to_string()))?;
     match (statements.pop(), statements.is_empty()) {
         (None, _) => Err(invalid("there is no statement".to_owned())),
         (Some(_), false) => Err(denied("one statement at a time".to_owned())),
@@ -305,6 +372,26 @@ mod tests {
             assert_eq!((error.kind, error.detail.as_str()), (ErrorKind::Invalid, why));
         }
         assert_eq!(read_as("SELECT '$1', \"$1\"", &[]).unwrap(), "SELECT '$1', \"$1\"", "quoted text is left alone");
+    }
+
+    #[test]
+    fn a_text_for_another_engine_says_what_was_read() {
+        // The parser's own way back to text would end each of these too early.
+        for value in [r"\' OR 1=1 --", "''", "'''r'", r"\\''", "it's"] {
+            let written = standard_text("SELECT a FROM t WHERE b = $1", &[json!(value)]).unwrap();
+            assert_eq!(written, format!("SELECT a FROM t WHERE b = '{}'", value.replace('\'', "''")));
+        }
+        for (given, written) in [
+            (r#"SELECT "a\"" -- b" FROM `c`;"#, r#"SELECT "a\"" -- b" FROM "c""#),
+            ("SELECT 1 -- ' \n, /* \" */ 2 ; ;", "SELECT 1  ,   2"),
+            ("SELECT a <> b, c[1], d || '''' FROM e", "SELECT a <> b, c[1], d || '''' FROM e"),
+        ] {
+            assert_eq!(standard_text(given, &[]).unwrap(), written);
+        }
+        for refused in [r"SELECT E'\''", "SELECT X'41'", "SELECT $$a$$", "SELECT N'a'"] {
+            assert_eq!(standard_text(refused, &[]).unwrap_err().kind, ErrorKind::Invalid, "{refused}");
+        }
+        assert_eq!(standard_text("SELECT 1; DROP TABLE t", &[]).unwrap_err().kind, ErrorKind::Denied);
     }
 
     #[test]
