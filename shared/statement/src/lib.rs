@@ -9,7 +9,7 @@ use sqlparser::ast::{Query, SetExpr, Statement};
 use sqlparser::dialect::GenericDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
-use sqlparser::tokenizer::{Token, Tokenizer};
+use sqlparser::tokenizer::{Token, Tokenizer, Word};
 use std::collections::HashMap;
 
 const QUERY: &str = "sql.query";
@@ -101,13 +101,29 @@ pub fn read(text: &str, parameters: &[Value], spellings: &Spellings) -> Result<S
 /// The same as a text in standard SQL, for an engine that reads it anew. It is written from the tokens: the parser's own way back to text takes
 /// quotes in a literal for escaped ones and leaves them as they are, so that the engine would see the literal end there.
 pub fn standard_text(text: &str, parameters: &[Value]) -> Result<String, PortError> {
-    let tokens = bind(text, parameters, &Spellings::default())?;
+    let mut tokens = bind(text, parameters, &Spellings::default())?;
     let mut written = String::with_capacity(text.len());
-    for token in &tokens {
+    for token in &mut tokens {
+        if let Token::Word(Word { quote_style: Some(quote), .. }) = token {
+            *quote = '"';
+        }
         write(token, &mut written)?;
     }
+    // What an engine reads is what was allowed here, to the token.
+    let again = tokenize(&written)?;
+    if !significant(&again).eq(significant(&tokens)) {
+        return Err(invalid("the statement cannot be written in standard SQL".to_owned()));
+    }
     parse(tokens)?;
-    Ok(written.trim().to_owned())
+    Ok(written.trim_matches(' ').to_owned())
+}
+
+fn significant(tokens: &[Token]) -> impl Iterator<Item = &Token> {
+    tokens.iter().filter(|token| !matches!(token, Token::Whitespace(_) | Token::SemiColon))
+}
+
+fn tokenize(text: &str) -> Result<Vec<Token>, PortError> {
+    Tokenizer::new(&GenericDialect {}, text).tokenize().map_err(|error| invalid(error.to_string()))
 }
 
 fn write(token: &Token, out: &mut String) -> Result<(), PortError> {
@@ -118,7 +134,7 @@ fn write(token: &Token, out: &mut String) -> Result<(), PortError> {
     };
     match token {
         Token::SingleQuotedString(value) => quoted("'", value),
-        Token::Word(word) if word.quote_style.is_some() => quoted("\"", &word.value),
+        Token::Word(Word { quote_style: Some(_), value, .. }) => quoted("\"", value),
         // Comments too. A statement ends by itself.
         Token::Whitespace(_) | Token::SemiColon => out.push(' '),
         token if is_other_literal(token) => {
@@ -162,8 +178,7 @@ fn bind(text: &str, parameters: &[Value], spellings: &Spellings) -> Result<Vec<T
             format!("the statement has {} bytes; it takes up to {STATEMENT_BYTES}", text.len()),
         ));
     }
-    let dialect = GenericDialect {};
-    let tokens = Tokenizer::new(&dialect, text).tokenize().map_err(|error| invalid(error.to_string()))?;
+    let tokens = tokenize(text)?;
     if let Some(Token::Word(first)) = tokens.iter().find(|token| !matches!(token, Token::Whitespace(_) | Token::LParen))
     {
         let word = first.value.to_lowercase();
