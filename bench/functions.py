@@ -155,6 +155,7 @@ def environment(endpoint):
         "SLUICE_TOPIC": "arn:aws:sns:us-east-1:000000000000:bench",
         "SLUICE_QUARANTINE_QUEUE": f"{endpoint}/000000000000/bench-quarantine",
         "SLUICE_QUEUES": f"ConvertQueue={endpoint}/000000000000/bench-convert",
+        "SLUICE_DEAD_LETTERS": f"ConvertDeadLetterQueue={endpoint}/000000000000/bench-convert-dead",
         "SLUICE_ADMIN_KEY_SECRET": "bench",
         "SLUICE_ATHENA_DATABASE": "bench",
         "SLUICE_ATHENA_WORKGROUP": "bench",
