@@ -19,8 +19,8 @@ simulate: ## Millions of random schedules of exactly-once: make simulate SEED=1 
 fuzz: ## Random bytes for the readers of what others send: make fuzz MINUTES=5 (each target; needs nightly)
 	@MINUTES=$(MINUTES) scripts/fuzz.sh
 
-bench: ## Benchmarks beside what a user would pick instead
-	@scripts/bench.sh
+bench: ## Benchmarks beside what a user would pick instead; one of them: make bench PART=parts
+	@scripts/bench.sh $(PART)
 
 soak: ## Ten million events while the server is killed every few seconds, with memory, disk and queues over time
 	@scripts/soak.sh
