@@ -6,7 +6,7 @@
 use crate::event::{
     Acceptance, MAX_AHEAD_US, MAX_ATTRIBUTE_BYTES, MAX_ID_BYTES, MAX_SOURCE_BYTES, MAX_TYPE_BYTES, ROUNDING,
 };
-use crate::json::{self, MAX_DEPTH};
+use crate::json::MAX_DEPTH;
 use crate::scan::{Attributes, Cursor, Field, Fields, TOKENS, digits_of, place};
 use crate::schema::{Cell, Column, ColumnKind, Schema};
 use crate::time::{DAY_US, Timestamp};
@@ -260,13 +260,18 @@ impl Relation {
         schema.relates(integer) && !computed.iter().any(differs)
     }
 
-    /// Whether something speaks against the play that the data tells of.
+    /// Whether something speaks against the play that the data tells of, or its list is not written as lists mostly are.
     fn is_doubted(&self, schema: &Schema, source: &str, cursor: &Cursor<'_>) -> bool {
-        let list = |column| {
-            let sent = self.members.iter().find(|member| member.field.column == Some(column))?;
-            json::parse_str(cursor.text(sent.from, sent.to)).ok()
+        let is_unread = std::cell::Cell::new(false);
+        let integers = |column| {
+            let Some(sent) = self.members.iter().find(|member| member.field.column == Some(column)) else {
+                return Vec::new();
+            };
+            let read = integers_of(cursor.text(sent.from, sent.to));
+            is_unread.set(read.is_none());
+            read.unwrap_or_default()
         };
-        schema.is_doubted(source, |column| sent_integer(&self.integers, column), list)
+        schema.is_doubted(source, |column| sent_integer(&self.integers, column), integers) || is_unread.get()
     }
 
     /// Appends the data with what the server computed in place of what was sent.
@@ -290,6 +295,15 @@ impl Relation {
         out.pop();
         out.push('}');
     }
+}
+
+/// The integers of a JSON list of nothing else.
+fn integers_of(list: &str) -> Option<Vec<i64>> {
+    let inside = list.strip_prefix('[')?.strip_suffix(']')?.trim();
+    if inside.is_empty() {
+        return Some(Vec::new());
+    }
+    inside.split(',').map(|number| number.trim().parse().ok()).collect()
 }
 
 fn sent_integer(integers: &[(usize, i64)], column: usize) -> Option<i64> {

@@ -80,6 +80,10 @@ impl Play {
     /// Which click was of which square is not sent, and each square is clicked once: so the longest reaction is held against the longest
     /// lifetime, the second against the second, and so on.
     fn outlasts_its_squares(&self) -> bool {
+        // No square stays for less, so this is most plays.
+        if self.reaction_ms.iter().all(|ms| *ms <= lifetime_ms(LAST_LIFETIME_FROM) + SLACK_MS) {
+            return false;
+        }
         let mut reactions: Vec<i64> = self.reaction_ms.iter().take(MAX_REACTIONS).copied().collect();
         reactions.sort_unstable_by(|a, b| b.cmp(a));
         let varied = self.total_squares.clamp(0, LAST_LIFETIME_FROM - 1);

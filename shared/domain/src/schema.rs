@@ -399,15 +399,14 @@ impl Schema {
         self.relations.compute(integer)
     }
 
-    /// Whether something speaks against the play in an event of this source. `integer` as in [`Self::relates`]; `list` answers the list of a
-    /// column that was sent.
-    pub(crate) fn is_doubted<'n>(
+    /// Whether something speaks against the play in an event of this source. `integer` as in [`Self::relates`]; `integers` answers those of a
+    /// list that was sent.
+    pub(crate) fn is_doubted(
         &self,
         source: &str,
         integer: impl Fn(usize) -> Option<i64>,
-        list: impl Fn(usize) -> Option<Node<'n>>,
+        integers: impl Fn(usize) -> Vec<i64>,
     ) -> bool {
-        let integers = |i: usize| list(i).map_or_else(Vec::new, |node| relation::integers(&self.columns[i], &node));
         self.relations.doubts(source, integer, integers).next().is_some()
     }
 

@@ -114,6 +114,14 @@ fn events_as_they_mostly_are_go_the_quick_way() {
         let text = if sent_first { format!("{{{source},{rest}}}") } else { format!("{{{rest},{source}}}") };
         assert_eq!(compare(&mut acceptor, &text), is_quick, "{text}");
     }
+    for (reactions, is_quick) in
+        [("[ 400 ,\n500]", true), ("[]", true), ("[3000,2700]", true), ("[8000]", false), ("[4e2]", false)]
+    {
+        let text = format!(
+            r#"{{"source":"square-blitz","type":"game.result","data":{{"play_id":"p","total_squares":50,"clicked_count":2,"reaction_ms":{reactions}}}}}"#
+        );
+        assert_eq!(compare(&mut acceptor, &text), is_quick, "{text}");
+    }
     let mut acceptor = Acceptor::new(context(&registry));
     for text in [
         r#"{"source":"s","type":"free text","data":{"a":{"a":[{"a":"\u00e9\\\/\b"}]},"b":-0.0e-7}}"#,
