@@ -29,6 +29,7 @@ items = sqlite3.connect(f'file:{data}/sluice.db?mode=ro', uri=True).execute("sel
 files = [f"{data}/{file['key']}" for (value,) in items for file in json.loads(value)['files']]
 rows, ids = 0, None
 db = duckdb.connect()
+db.execute('set enable_progress_bar = false')
 db.execute('create table seen (id varchar)')
 for start in range(0, len(files), 500):
     db.execute("insert into seen select id from read_parquet($f, hive_partitioning=false)", {'f': files[start:start + 500]})
