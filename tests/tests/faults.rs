@@ -318,3 +318,141 @@ fn one_noisy_source_does_not_shut_out_a_quiet_one() {
     server.settle().unwrap();
     assert_eq!(stored(&server), acknowledged);
 }
+
+/// Makes each flush of a file slow, and lets none end while `hold` exists; writes the name of each flushed file to `log`. Preloaded before the
+/// C library, by which the program, SQLite in it included, flushes.
+const SLOW_FLUSH: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+static int slowly(const char *name, int fd) {
+    const char *hold = getenv("SLOW_FLUSH_HOLD"), *log = getenv("SLOW_FLUSH_LOG");
+    struct timespec pause = {0, 20 * 1000 * 1000};
+    do nanosleep(&pause, NULL); while (hold && access(hold, F_OK) == 0);
+    int (*flush)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
+    int result = flush(fd);
+    char link[64], line[4097];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, line, sizeof line - 1);
+    int out = log ? open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
+    if (out >= 0) {
+        if (length > 0) { line[length] = '\n'; if (write(out, line, length + 1) < 0) {} }
+        close(out);
+    }
+    return result;
+}
+int fsync(int fd) { return slowly("fsync", fd); }
+int fdatasync(int fd) { return slowly("fdatasync", fd); }
+"#;
+
+/// A disk whose flushes are slow, for a program that is started with its environment.
+struct SlowDisk {
+    library: PathBuf,
+    hold: PathBuf,
+    log: PathBuf,
+}
+
+impl SlowDisk {
+    fn new(dir: &Path) -> Self {
+        let (source, library) = (dir.join("slow.c"), dir.join("slow.so"));
+        std::fs::write(&source, SLOW_FLUSH).unwrap();
+        // The C compiler is there: SQLite is built with it.
+        let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).arg("-ldl").output();
+        let built = built.unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        Self { library, hold: dir.join("hold"), log: dir.join("flushed") }
+    }
+
+    fn environment(&self) -> [(&'static str, String); 4] {
+        let text = |path: &Path| -> String { path.to_str().unwrap().into() };
+        [
+            ("LD_PRELOAD", text(&self.library)),
+            ("SLOW_FLUSH_HOLD", text(&self.hold)),
+            ("SLOW_FLUSH_LOG", text(&self.log)),
+            (MANY_ROWS.0, MANY_ROWS.1.into()),
+        ]
+    }
+
+    /// How often the file of queues and table was flushed.
+    fn flushes(&self) -> usize {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        log.lines().filter(|line| line.contains("/sluice.db")).count()
+    }
+}
+
+/// Requests of one event each, from so many senders at once.
+const SENDERS: usize = 16;
+const REQUESTS: usize = 8;
+
+#[test]
+fn on_a_slow_disk_requests_share_flushes_and_nobody_who_reads_waits_for_one() {
+    let (dir, data) = folder();
+    let disk = SlowDisk::new(dir.path());
+    let environment = disk.environment();
+    let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let server = Server::start_with(&data, &environment).unwrap();
+    let bearer = format!("Bearer {}", server.key);
+    let send = |id: String| {
+        let event = format!(r#"{{"id":"{id}","source":"s","type":"x.y"}}"#);
+        let headers = [("content-type", "application/cloudevents+json"), ("authorization", bearer.as_str())];
+        let reply = send_raw(&server.url, "POST", "/v1/events", &headers, event.as_bytes()).unwrap();
+        assert_eq!(reply.status, 202, "{}", reply.json());
+        id
+    };
+    let before = disk.flushes();
+    let mut acknowledged: BTreeSet<String> = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|sender| {
+                let send = &send;
+                scope.spawn(move || (0..REQUESTS).map(|n| send(format!("f{sender}-{n}"))).collect::<Vec<_>>())
+            })
+            .collect();
+        senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect()
+    });
+    let flushes = disk.flushes() - before;
+    assert!(flushes < SENDERS * REQUESTS, "{flushes} flushes for {} requests", SENDERS * REQUESTS);
+
+    // No flush ends now.
+    std::fs::write(&disk.hold, "").unwrap();
+    std::thread::scope(|scope| {
+        let held = scope.spawn(|| send("held".into()));
+        for path in ["/health", "/v1/queues", "/v1/ledger", "/v1/tables"] {
+            assert_eq!(
+                send_raw(&server.url, "GET", path, &[("authorization", &bearer)], b"").unwrap().status,
+                200,
+                "{path}"
+            );
+        }
+        let ids = stored(&server);
+        assert!(!held.is_finished() && !ids.contains("held"), "it was answered before it was durable");
+        std::fs::remove_file(&disk.hold).unwrap();
+        acknowledged.insert(held.join().unwrap());
+    });
+
+    // A crash while a flush is under way: what was answered is there.
+    std::fs::write(&disk.hold, "").unwrap();
+    let sent = std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let event = r#"{"id":"cut","source":"s","type":"x.y"}"#;
+            let headers = [("content-type", "application/cloudevents+json"), ("authorization", bearer.as_str())];
+            send_raw(&server.url, "POST", "/v1/events", &headers, event.as_bytes()).map(|reply| reply.status)
+        });
+        std::thread::sleep(Duration::from_millis(200));
+        Command::new("kill").args(["-KILL", &server.pid().to_string()]).status().unwrap();
+        sender.join().unwrap()
+    });
+    assert!(sent.is_err(), "it was answered before it was durable: {sent:?}");
+    server.kill().unwrap();
+    let server = Server::start_with(&data, &[MANY_ROWS]).unwrap();
+    server.settle().unwrap();
+    let mut ids = stored(&server);
+    // Never answered, so that either is right.
+    ids.remove("cut");
+    assert_eq!(ids, acknowledged);
+    let rows = server.sql_value("SELECT count(*) - count(DISTINCT id) FROM event WHERE type = 'x.y'").unwrap();
+    assert_eq!(rows, json!(0), "rows that are there twice");
+}

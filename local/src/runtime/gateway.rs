@@ -1,9 +1,11 @@
 //! The HTTP side: takes requests, finds the function by the template's routes, hands over the event JSON that API Gateway would, and
 //! answers with the function's reply.
 
+use crate::runtime::live::{self, Doorman, Live};
 use crate::runtime::{console, now, triggers};
 use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::Request;
+use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use axum::serve::Listener;
 use base64::Engine as _;
@@ -12,7 +14,6 @@ use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use serde_json::json;
 use sluice_entry::Function;
 use sluice_entry::gateway::{self, HttpEvent, HttpReply, RequestContext, RequestLine};
@@ -24,6 +25,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -59,6 +61,8 @@ pub struct Gateway {
     pub keys: Arc<Keys>,
     /// The sessions.
     pub sessions: Arc<Sessions>,
+    /// Tells pages what has changed.
+    pub live: Live,
     /// Connections at once.
     pub connections: usize,
     /// Peers whose `X-Forwarded-For` is believed.
@@ -78,9 +82,9 @@ impl Gateway {
 
     /// Serves until `stop` turns true; requests in flight are finished.
     pub async fn serve(self, mut listener: TcpListener, mut stop: watch::Receiver<bool>) {
-        let room = Arc::new(Semaphore::new(self.connections));
+        let places = self.connections;
+        let room = Arc::new(Semaphore::new(places));
         let gateway = Arc::new(self);
-        let open = GracefulShutdown::new();
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
         loop {
@@ -92,22 +96,32 @@ impl Gateway {
                 next = next => next,
                 () = asked(&mut stop) => break,
             };
-            let gateway = gateway.clone();
+            let (gateway, mut stop) = (gateway.clone(), stop.clone());
+            let stopped = stop.clone();
             let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-                let gateway = gateway.clone();
-                async move { Ok::<_, Infallible>(handle(&gateway, peer, request.map(Body::new)).await) }
+                let (gateway, stop) = (gateway.clone(), stopped.clone());
+                async move { Ok::<_, Infallible>(handle(&gateway, peer, request.map(Body::new), stop).await) }
             });
-            let connection = open.watch(http.serve_connection(TokioIo::new(stream), answer));
+            let connection = http.serve_connection(TokioIo::new(stream), answer).with_upgrades();
             tokio::spawn(async move {
+                let mut connection = pin!(connection);
+                let ended = tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = asked(&mut stop) => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                };
                 // A client that breaks off or dawdles harms nobody else.
-                if let Err(e) = connection.await {
+                if let Err(e) = ended {
                     tracing::debug!(error = %e, "a connection ended early");
                 }
                 drop(place);
             });
         }
         drop(listener);
-        open.shutdown().await;
+        // Each connection has its place until it has ended.
+        let _ = room.acquire_many(u32::try_from(places).unwrap_or(u32::MAX)).await;
     }
 
     /// Whether the request is from anybody known. What they may do is up to the function.
@@ -119,7 +133,7 @@ impl Gateway {
 
     /// Units of [`Self::memory`] for a body: about four copies of it are held at once (as sent, in the event, parsed, packed). One of unknown
     /// length counts as the largest, and a compressed one as what it may unpack to.
-    fn units_for(&self, bytes: Option<usize>, headers: &axum::http::HeaderMap) -> u32 {
+    fn units_for(&self, bytes: Option<usize>, headers: &HeaderMap) -> u32 {
         let sent = bytes.unwrap_or(self.max_body_bytes) * 4;
         let unpacked = if headers.contains_key("content-encoding") { self.max_decompressed_bytes * 2 } else { 0 };
         u32::try_from(sent.max(unpacked) / MEMORY_UNIT).unwrap_or(u32::MAX)
@@ -148,8 +162,18 @@ async fn asked(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn handle(gateway: &Gateway, peer: SocketAddr, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+async fn handle(gateway: &Gateway, peer: SocketAddr, request: Request, stop: watch::Receiver<bool>) -> Response {
+    let (mut parts, body) = request.into_parts();
+    if parts.method == Method::GET && parts.uri.path() == live::PATH {
+        let request = sluice_stages::http::Request {
+            method: "GET".into(),
+            path: live::PATH.into(),
+            headers: headers_of(&parts.headers),
+            ..sluice_stages::http::Request::default()
+        };
+        let doorman = Doorman { keys: gateway.keys.clone(), sessions: gateway.sessions.clone() };
+        return gateway.live.listen(&mut parts, request, doorman, stop).await;
+    }
     let path = parts.uri.path();
     let Some(route) = gateway.topology.route(parts.method.as_str(), path) else {
         if let Some(page) = console::answer(&parts.method, path, &parts.headers) {
@@ -171,14 +195,7 @@ async fn handle(gateway: &Gateway, peer: SocketAddr, request: Request) -> Respon
     if announced.is_some_and(|n| n > gateway.max_body_bytes) {
         return too_large();
     }
-    let mut headers: BTreeMap<String, String> = BTreeMap::new();
-    for (name, value) in &parts.headers {
-        let value = String::from_utf8_lossy(value.as_bytes());
-        headers
-            .entry(name.as_str().to_owned())
-            .and_modify(|v| *v = format!("{v},{value}"))
-            .or_insert_with(|| value.into_owned());
-    }
+    let headers = headers_of(&parts.headers);
     let client_ip = gateway.client_ip(peer.ip(), headers.get("x-forwarded-for").map(String::as_str)).to_string();
     let is_text = !headers.contains_key("content-encoding");
     let mut event = HttpEvent {
@@ -234,6 +251,19 @@ async fn handle(gateway: &Gateway, peer: SocketAddr, request: Request) -> Respon
     invoke(route.function, function, event, *timeout).await
 }
 
+/// Headers by their names in small letters; what comes more than once is one list, as API Gateway does it.
+fn headers_of(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let mut texts: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in headers {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        texts
+            .entry(name.as_str().to_owned())
+            .and_modify(|v| *v = format!("{v},{value}"))
+            .or_insert_with(|| value.into_owned());
+    }
+    texts
+}
+
 async fn invoke(
     verb: &str,
     function: &Arc<dyn Function>,
@@ -260,7 +290,8 @@ fn reply_of(reply: &[u8]) -> Option<Response> {
     response.body(Body::from(body)).ok()
 }
 
-fn error(status: u16, code: &str, message: &str, headers: &[(&str, String)]) -> Response {
+/// Answers with an error, as the functions do.
+pub(super) fn error(status: u16, code: &str, message: &str, headers: &[(&str, String)]) -> Response {
     let mut response = axum::http::Response::builder()
         .status(status)
         .header("content-type", "application/json")
@@ -309,6 +340,7 @@ mod tests {
             memory: Gateway::memory_bound(1_000_000),
             keys: Arc::new(Keys::new(table.clone())),
             sessions: Arc::new(Sessions::new(table, members)),
+            live: Live::default(),
             connections: 100,
             trusted_proxies: Networks::parse(trusted.iter().copied()).unwrap(),
         }

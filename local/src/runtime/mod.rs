@@ -7,10 +7,12 @@
 mod console;
 mod folder;
 mod gateway;
+mod live;
 mod triggers;
 
 use crate::runtime::folder::DataFolder;
 use crate::runtime::gateway::Gateway;
+use crate::runtime::live::Live;
 use anyhow::{Context as _, bail};
 use serde_json::json;
 use sluice_domain::time::Timestamp;
@@ -78,7 +80,9 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
     let stages = pool("stage")?;
     let listener = http.block_on(listen(settings.text("listen")?))?;
     let url = format!("http://{}", reachable(listener.local_addr()?));
-    let wiring = stages.block_on(Wiring::open(folder.path(), &topology, registry, &settings, now))?;
+    let mut wiring = stages.block_on(Wiring::open(folder.path(), &topology, registry, &settings, now))?;
+    let live = Live::default();
+    live.follow(&mut wiring.functions);
     let admin_key = stages.block_on(admin_key(&folder, &wiring.keys))?;
     stages.block_on(wiring.keys.make_game_key(console_origin(&settings)?, now()))?;
     let first_link = stages.block_on(wiring.members.first_link(now()))?.map(|token| format!("{url}{}", link(&token)));
@@ -97,6 +101,7 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
         memory: Gateway::memory_bound(settings.size("max_request_memory_bytes")?),
         keys: wiring.keys.clone(),
         sessions: wiring.sessions.clone(),
+        live,
         connections: Gateway::connections_for(open_files()),
         trusted_proxies: settings.networks("trusted_proxies")?,
     };
