@@ -215,6 +215,7 @@ export const en = {
     },
   },
   settings: {
+    kept: "Done",
     rooms: {
       keys: "Keys",
       members: "Members",
@@ -261,7 +262,7 @@ export const en = {
       revokeTitle: "Revoke this key?",
       revokeNote: "Whatever uses it is refused within seconds. This cannot be undone.",
       shownOnce: "This is the only time the key is shown. Keep it now.",
-      kept: "Done",
+      empty: "No keys",
     },
     members: {
       list: "Members",
@@ -281,6 +282,7 @@ export const en = {
       removeTitle: "Remove this member?",
       removeNote: "Their sessions end at once.",
       absent: "This server has no members; keys sign in.",
+      empty: "No members",
     },
     outbox: {
       note: "Mails that this machine wrote down instead of sending them.",

@@ -214,6 +214,7 @@ export const ko: Messages = {
     },
   },
   settings: {
+    kept: "보관했습니다",
     rooms: {
       keys: "키",
       members: "회원",
@@ -260,7 +261,7 @@ export const ko: Messages = {
       revokeTitle: "이 키를 폐기할까요?",
       revokeNote: "몇 초 안에 이 키를 쓰는 모든 것이 거부됩니다. 되돌릴 수 없습니다.",
       shownOnce: "키는 지금 한 번만 보입니다. 지금 보관하세요.",
-      kept: "보관했습니다",
+      empty: "키가 없습니다",
     },
     members: {
       list: "회원 목록",
@@ -280,6 +281,7 @@ export const ko: Messages = {
       removeTitle: "이 회원을 내보낼까요?",
       removeNote: "이 회원의 로그인이 바로 끝납니다.",
       absent: "이 서버에는 회원이 없고 키로 로그인합니다.",
+      empty: "회원이 없습니다",
     },
     outbox: {
       note: "이 컴퓨터가 보내는 대신 적어 둔 메일입니다.",
