@@ -229,6 +229,17 @@ test("the first event turns the page green", async ({ page, open }) => {
   await expect(page.getByRole("dialog")).toContainText("my-first-app");
 });
 
+test("an address that says nonsense shows the usual page", async ({ page, open }) => {
+  for (const path of [
+    "/explore?filters=5&event=7&last=never",
+    "/settings/quarantine?state=7&record=",
+    "/monitor?from=x",
+  ])
+    await open(path);
+  await expect(page.getByRole("heading", { name: "Monitor" })).toBeVisible();
+  await expect(page).not.toHaveURL(/from=/);
+});
+
 test("the console goes by keyboard alone", async ({ page, open, sluice }) => {
   await sluice.api("POST", "/v1/events", [{ source: "keys", type: "keyboard.event", data: { a: 1 } }]);
   await open("/monitor");

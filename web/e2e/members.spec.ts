@@ -42,7 +42,7 @@ test("members join by links, have roles, and are out at once when they are remov
   await join(viewer, link ?? "", { name: "New Viewer", email: "viewer@example.org" });
   await viewer.getByRole("link", { name: "Settings" }).click();
   const rooms = viewer.getByRole("navigation", { name: "Settings" });
-  await expect(rooms.getByRole("link")).toHaveText(["Account"]);
+  await expect(rooms.getByRole("link")).toHaveText(["Retention", "Account"]);
   await viewer.screenshot({ path: "e2e/artifacts/account.png" });
 
   await page.reload();
@@ -50,7 +50,7 @@ test("members join by links, have roles, and are out at once when they are remov
   await expect(page.getByLabel("Role: New Viewer")).toHaveValue("editor");
   await page.screenshot({ path: "e2e/artifacts/members.png" });
   await viewer.reload();
-  await expect(rooms.getByRole("link")).toHaveText(["Quarantine", "Dead letters", "Account"]);
+  await expect(rooms.getByRole("link")).toHaveText(["Channels", "Quarantine", "Dead letters", "Retention", "Account"]);
 
   await viewer.getByRole("link", { name: "Monitor" }).click();
   await expect(viewer.getByText(/^Live · /)).toBeVisible();

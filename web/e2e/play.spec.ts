@@ -34,8 +34,7 @@ async function playAll(page: Page): Promise<void> {
       }
     }
     await page.waitForTimeout(REACTION_MS);
-    const [oldest] = seen;
-    if (oldest) await page.mouse.click(oldest.x + 20, oldest.y + 20);
+    for (const box of seen) await page.mouse.click(box.x + 20, box.y + 20);
   }
 }
 

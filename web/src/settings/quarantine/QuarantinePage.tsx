@@ -1,25 +1,30 @@
 import { useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
+import { useNavigate, useSearch } from "@tanstack/react-router";
 import { Button } from "../../design/Button.tsx";
 import { SelectField, TextField } from "../../design/Field.tsx";
 import { Badge } from "../../design/Notice.tsx";
 import { useLanguage } from "../../language/language.tsx";
 import { ListPanel } from "../ListPanel.tsx";
 import styles from "../Room.module.css";
-import { listRecords, STATES, type State, visible } from "./quarantine.ts";
+import { type QuarantineSearch, readQuarantineSearch } from "./address.ts";
+import { listRecords, STATES, visible } from "./quarantine.ts";
 import { RecordDialog } from "./RecordDialog.tsx";
 import { TONES } from "./tones.ts";
 
 export function QuarantinePage() {
   const { t, formats } = useLanguage();
   const client = useQueryClient();
-  const [state, setState] = useState<State | "">("");
-  const [code, setCode] = useState("");
-  const [open, setOpen] = useState<string | null>(null);
+  const { state, code = "", record: open } = useSearch({ from: "/console/settings/quarantine" });
+  const navigate = useNavigate({ from: "/settings/quarantine" });
+  const go = (change: { [Name in keyof QuarantineSearch]?: QuarantineSearch[Name] | undefined }, replace = false) =>
+    navigate({ search: (before) => readQuarantineSearch({ ...before, ...change }), replace });
   const found = useInfiniteQuery({
     queryKey: ["quarantine", state, code.trim()],
     queryFn: ({ pageParam, signal }) =>
-      listRecords({ state, code: code.trim(), ...(pageParam === null ? {} : { after: pageParam }) }, signal),
+      listRecords(
+        { state: state ?? "", code: code.trim(), ...(pageParam === null ? {} : { after: pageParam }) },
+        signal,
+      ),
     initialPageParam: null as string | null,
     getNextPageParam: (last) => last.next,
   });
@@ -32,19 +37,19 @@ export function QuarantinePage() {
           <div className={styles.form}>
             <SelectField
               label={t.settings.quarantine.state}
-              value={state}
+              value={state ?? ""}
               options={[
                 { value: "" as const, label: t.settings.quarantine.all },
                 ...STATES.map((value) => ({ value, label: t.settings.quarantine.states[value] })),
               ]}
-              onChange={setState}
+              onChange={(next) => go({ state: next === "" ? undefined : next })}
             />
             <TextField
               label={t.settings.quarantine.code}
               value={code}
               placeholder="schema"
               spellCheck={false}
-              onChange={setCode}
+              onChange={(next) => go({ code: next }, true)}
             />
           </div>
         }
@@ -76,13 +81,13 @@ export function QuarantinePage() {
             cell: (record) => <code>{visible({ text: record.preview })}</code>,
           },
         ]}
-        actions={(record) => <Button onClick={() => setOpen(record.handle)}>{t.states.open}</Button>}
+        actions={(record) => <Button onClick={() => go({ record: record.handle })}>{t.states.open}</Button>}
       />
-      {open !== null && (
+      {open !== undefined && (
         <RecordDialog
           handle={open}
           onChanged={() => client.invalidateQueries({ queryKey: ["quarantine"] })}
-          onClose={() => setOpen(null)}
+          onClose={() => go({ record: undefined })}
         />
       )}
     </div>
