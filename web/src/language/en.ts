@@ -35,6 +35,9 @@ export const en = {
   live: {
     waiting: "Waiting for the server…",
     live: (at: string) => `Live · ${at}`,
+    pushed: "as it happens",
+    polled: "asked every 5 s",
+    pushLost: "connection lost, asked every 5 s",
     lost: "Connection lost.",
     since: (at: string) => `What you see is from ${at}.`,
   },

@@ -36,6 +36,9 @@ export const ko: Messages = {
   live: {
     waiting: "서버를 기다리는 중…",
     live: (at) => `실시간 · ${at}`,
+    pushed: "바뀌는 즉시",
+    polled: "5초마다 확인",
+    pushLost: "연결이 끊겨 5초마다 확인",
     lost: "연결이 끊어졌습니다.",
     since: (at) => `지금 보이는 값은 ${at} 기준입니다.`,
   },

@@ -63,6 +63,7 @@ export function MonitorPage() {
   // Each answer goes with the span that it was asked for, so that axes and values belong together.
   const traffic = useLive({
     key: ["traffic", range],
+    topics: ["events"],
     ask: async (signal) => {
       const span = spanOf(range, Date.now());
       return { span, found: await askTraffic(span, signal) };
@@ -70,6 +71,7 @@ export function MonitorPage() {
   });
   const game = useLive({
     key: ["game", range],
+    topics: ["events"],
     ask: async (signal) => {
       const span = spanOf(range, Date.now());
       return { span, found: await askGame(span, signal) };
@@ -77,17 +79,18 @@ export function MonitorPage() {
   });
   const http = useLive({
     key: ["requests", range],
+    topics: ["events"],
     ask: async (signal) => {
       const span = spanOf(range, Date.now());
       return { span, found: await askRequests(span, signal) };
     },
   });
-  const status = useLive({ key: ["status"], ask: askStatus });
-  const tables = useLive({ key: ["tables"], ask: askTables });
-  const alerts = useLive({ key: ["alerts"], ask: askAlerts });
-  const served = useLive({ key: ["served"], ask: askServed });
-  const incidents = useLive({ key: ["incidents"], ask: askIncidents });
-  const audit = useLive({ key: ["audit"], ask: askAudit, everyMs: AUDIT_MS });
+  const status = useLive({ key: ["status"], topics: ["queues", "ledger"], ask: askStatus });
+  const tables = useLive({ key: ["tables"], topics: ["events"], ask: askTables });
+  const alerts = useLive({ key: ["alerts"], topics: ["events"], ask: askAlerts });
+  const served = useLive({ key: ["served"], topics: ["metrics"], ask: askServed });
+  const incidents = useLive({ key: ["incidents"], topics: ["incidents"], ask: askIncidents });
+  const audit = useLive({ key: ["audit"], topics: ["ledger"], ask: askAudit, everyMs: AUDIT_MS });
   const all = [traffic, game, http, status, tables, alerts];
   const fresh = freshnessOf(all);
   const retry = () => {

@@ -18,6 +18,7 @@ test("an editor repairs and brings back", () => {
 
 test("an admin has all rooms, a key all but the account, nobody none", () => {
   expect(names(member("admin"))).toHaveLength(9);
-  expect(names({ kind: "key" })).not.toContain("account");
+  expect(names({ kind: "key", scope: "admin" })).not.toContain("account");
+  expect(names({ kind: "key", scope: "read" })).toEqual(["retention"]);
   expect(names(null)).toEqual([]);
 });

@@ -28,6 +28,7 @@ export function DeadLettersPage() {
   const [redriving, setRedriving] = useState<Queue | null>(null);
   const found = useLive({
     key: ["queues"],
+    topics: ["queues"],
     ask: (signal) => call<{ queues: Queue[] }>("GET", "/v1/queues", { signal }),
   });
   const dead = found.data?.queues.filter((queue) => isDeadLetterQueue(queue, found.data.queues));

@@ -6,10 +6,11 @@ import { SelectField, TextField } from "../../design/Field.tsx";
 import { Badge } from "../../design/Notice.tsx";
 import { Panel } from "../../design/Panel.tsx";
 import { useLanguage } from "../../language/language.tsx";
+import type { Scope } from "../../session/session.ts";
 import { ListPanel } from "../ListPanel.tsx";
 import styles from "../Room.module.css";
 import { RoomForm, ShownOnce } from "../RoomForm.tsx";
-import { createKey, type KeyRecord, listKeys, namesIn, revokeKey, type Scope } from "./keys.ts";
+import { createKey, type KeyRecord, listKeys, namesIn, revokeKey } from "./keys.ts";
 
 const SCOPES: readonly Scope[] = ["write", "read", "admin"];
 
