@@ -88,7 +88,7 @@ async function pagesBefore(address: string): Promise<{ url: string; stop: () => 
   const proxy = Object.fromEntries(CALLS.map((path) => [path, { target: address, ws: true }]));
   const server = await preview({
     root: fileURLToPath(new URL("..", import.meta.url)),
-    logLevel: "error",
+    logLevel: "silent",
     preview: { port: 0, host: "127.0.0.1", proxy, headers: { "content-security-policy": POLICY } },
   });
   const bound = server.httpServer.address();
