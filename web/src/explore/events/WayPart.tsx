@@ -5,6 +5,7 @@ import { type Hit, tableOf } from "../../api/search.ts";
 import { Badge, type Tone } from "../../design/Notice.tsx";
 import { useLanguage } from "../../language/language.tsx";
 import { askLake } from "./ask.ts";
+import dialog from "./EventDialog.module.css";
 import styles from "./WayPart.module.css";
 import { askWay, stationsOf, TONES, type Way } from "./way.ts";
 
@@ -30,7 +31,7 @@ export function WayPart({ hit }: { hit: Hit }) {
   });
   const told = way.data ?? null;
   return (
-    <section className={styles.part} aria-labelledby={`${_id}-way`}>
+    <section className={dialog.part} aria-labelledby={`${_id}-way`}>
       <h3 id={`${_id}-way`}>{t.explore.way.title}</h3>
       <ol className={styles.way} aria-busy={way.isPending || lake.isPending}>
         <Stop name={t.explore.way.happened} tone="good">
