@@ -1,11 +1,12 @@
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vitest/config";
+import { offline } from "./src/offline/plugin.ts";
 
 const server = process.env.SLUICE_URL ?? "http://127.0.0.1:7070";
 const proxy = Object.fromEntries(["/v1", "/api", "/health", "/metrics"].map((path) => [path, server]));
 
 export default defineConfig({
-  plugins: [react()],
+  plugins: [react(), offline()],
   // Inlined assets would be `data:` addresses, which the page's policy allows for images only.
   build: {
     target: ["chrome125", "firefox128", "safari18"],
@@ -15,5 +16,5 @@ export default defineConfig({
   },
   server: { proxy },
   preview: { proxy },
-  test: { include: ["src/**/*.test.ts"], environment: "node" },
+  test: { include: ["src/**/*.test.ts", "sdk/**/*.test.ts"], environment: "node" },
 });

@@ -225,8 +225,59 @@ test("the first event turns the page green", async ({ page, open }) => {
   await page.evaluate(`(async () => { ${script} })()`);
   await expect(page.getByText("It is here")).toBeVisible();
   await page.screenshot({ path: "e2e/artifacts/first-event-arrived.png", fullPage: true });
+  await expect(page.getByRole("region", { name: /^(curl|In a page)/ })).toHaveCount(4);
+  const part = await page.locator("pre", { hasText: "sdk/sluice.js" }).textContent();
+  const module = (part ?? "").replace(/<.*?>/g, "").replace(/import (.*) from (.*);/, "const $1 = await import($2);");
+  const asked = page.waitForResponse((response) => response.url().includes("/v1/events?key="));
+  await page.evaluate(`(async () => { ${module} })()`);
+  expect((await asked).status()).toBe(202);
   await page.getByRole("link", { name: "Open in Explore" }).click();
   await expect(page.getByRole("dialog")).toContainText("my-first-app");
+});
+
+test.describe("the module for pages", () => {
+  test.use({ allow: new RegExp(`${ABSENT.source}|status of 503.*/v1/events`) });
+  test("events of the module arrive once, those of a page that is left too", async ({ page, open, sluice }) => {
+    const { key } = await sluice.api<{ key: string }>("POST", "/v1/keys", {
+      scope: "write",
+      name: "module",
+      sources: ["module"],
+    });
+    await open("/monitor");
+    let lost = 1;
+    await page.route("**/v1/events?key=*", async (route) => {
+      if (lost-- <= 0) return route.continue();
+      // Stored, and the answer is lost.
+      await route.fetch();
+      await route.fulfill({ status: 503, json: {} });
+    });
+    await page.evaluate(
+      `(async () => {
+        const { Sluice } = await import("/sdk/sluice.js");
+        window.sluice = new Sluice({ url: location.origin, key: ${JSON.stringify(key)}, source: "module" });
+        for (let n = 0; n < 3; n += 1) window.sluice.send("module.event", { n });
+        await window.sluice.flush();
+        if (window.sluice.waiting !== 3) throw new Error("they should wait");
+      })()`,
+    );
+    await expect.poll(() => page.evaluate("window.sluice.waiting")).toBe(0);
+    await page.evaluate('window.sluice.send("module.event", { n: 3 })');
+    await page.goto("/");
+    const sql = "SELECT count(*), count(DISTINCT id) FROM event WHERE source = 'module'";
+    const counted = async () => (await sluice.api<{ rows: number[][] }>("POST", "/v1/sql", { sql })).rows[0];
+    await expect.poll(counted).toEqual([4, 4]);
+  });
+});
+
+test("an address that says nonsense shows the usual page", async ({ page, open }) => {
+  for (const path of [
+    "/explore?filters=5&event=7&last=never",
+    "/settings/quarantine?state=7&record=",
+    "/monitor?from=x",
+  ])
+    await open(path);
+  await expect(page.getByRole("heading", { name: "Monitor" })).toBeVisible();
+  await expect(page).not.toHaveURL(/from=/);
 });
 
 test("the console goes by keyboard alone", async ({ page, open, sluice }) => {

@@ -1,11 +1,12 @@
 import type { Page } from "@playwright/test";
+import { ABSENT } from "./pages.ts";
 import { expect, test } from "./stage.ts";
 
 // One after the other: the second signs in as the admin that the first has made.
 test.describe.configure({ mode: "serial" });
 
 // Who is not signed in is told so by a 401, which the browser notes.
-test.use({ allow: /status of 401.*\/v1\// });
+test.use({ allow: new RegExp(`${ABSENT.source}|status of 401.*/v1/`) });
 
 const PASSWORD = "correct horse battery";
 
@@ -42,7 +43,7 @@ test("members join by links, have roles, and are out at once when they are remov
   await join(viewer, link ?? "", { name: "New Viewer", email: "viewer@example.org" });
   await viewer.getByRole("link", { name: "Settings" }).click();
   const rooms = viewer.getByRole("navigation", { name: "Settings" });
-  await expect(rooms.getByRole("link")).toHaveText(["Account"]);
+  await expect(rooms.getByRole("link")).toHaveText(["Retention", "Account"]);
   await viewer.screenshot({ path: "e2e/artifacts/account.png" });
 
   await page.reload();
@@ -50,7 +51,7 @@ test("members join by links, have roles, and are out at once when they are remov
   await expect(page.getByLabel("Role: New Viewer")).toHaveValue("editor");
   await page.screenshot({ path: "e2e/artifacts/members.png" });
   await viewer.reload();
-  await expect(rooms.getByRole("link")).toHaveText(["Quarantine", "Dead letters", "Account"]);
+  await expect(rooms.getByRole("link")).toHaveText(["Channels", "Quarantine", "Dead letters", "Retention", "Account"]);
 
   await viewer.getByRole("link", { name: "Monitor" }).click();
   await expect(viewer.getByText(/^Live · /)).toBeVisible();

@@ -11,11 +11,14 @@ export const PAGES = [
   { name: "live", path: "/explore/live" },
   { name: "keys", path: "/settings/keys" },
   { name: "members", path: "/settings/members" },
+  { name: "channels", path: "/settings/channels" },
   { name: "quarantine", path: "/settings/quarantine" },
   { name: "dead-letters", path: "/settings/dead-letters" },
   { name: "outbox", path: "/settings/outbox" },
+  { name: "retention", path: "/settings/retention" },
   { name: "first-event", path: "/settings/first-event" },
 ] as const;
 
-/** Calls that a server without members, game or outbox answers with 404; the page says so, and so does the browser's console. */
-export const ABSENT = /status of 40[14].*\/(v1\/(game\/|members|outbox|tables|sessions)|metrics)/;
+/** Calls that a server without members, game, outbox or live connection refuses; the page says so, and so does the browser's console. */
+export const ABSENT =
+  /status of 40[145].*\/(v1\/(game\/|members|outbox|tables|sessions|keys\/current|channels|retention|incidents|events)|metrics)|WebSocket connection to '[^']*\/v1\/live' failed/;

@@ -34,8 +34,7 @@ async function playAll(page: Page): Promise<void> {
       }
     }
     await page.waitForTimeout(REACTION_MS);
-    const [oldest] = seen;
-    if (oldest) await page.mouse.click(oldest.x + 20, oldest.y + 20);
+    for (const box of seen) await page.mouse.click(box.x + 20, box.y + 20);
   }
 }
 
@@ -74,7 +73,10 @@ test("a whole game is played, and its result is on Monitor, in Explore and in SQ
   await console.goto("/monitor?last=15m");
   const finished = console.locator("dl > div", { has: console.getByText("Games finished", { exact: true }) });
   await expect(finished.locator("dd")).toHaveText("1");
-  expect(Date.now() - storedAt).toBeLessThan(5_000);
+  const seenMs = Date.now() - storedAt;
+  // Where the server cannot tell it, it is asked every 5 s, and the index takes up to two.
+  const isTold = await console.getByText("as it happens").isVisible();
+  expect(seenMs).toBeLessThan(isTold ? 5_000 : 8_000);
 
   await expect(page.getByRole("row", { name: new RegExp(nickname) })).toBeVisible({ timeout: 30_000 });
   await page.screenshot({ path: "e2e/artifacts/play-result.png" });

@@ -3,10 +3,19 @@ import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } fr
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { preview } from "vite";
 
 const START = fileURLToPath(new URL("../dist/index.html", import.meta.url));
 
 const LOG = fileURLToPath(new URL("artifacts/sluice.log", import.meta.url));
+
+/** What is asked of the program; all else is a page. */
+const CALLS = ["/v1", "/api", "/health", "/metrics", "/openapi.json"];
+
+/** As in `local/src/runtime/console.rs`. */
+const POLICY =
+  "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; " +
+  "object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
 
 export interface Sluice {
   /** Where the pages and the API are. */
@@ -18,6 +27,8 @@ export interface Sluice {
   firstLink: string | null;
   /** Asks the API as an admin. */
   api: <T>(method: string, path: string, body?: unknown) => Promise<T>;
+  /** Whether the server has a call, by its template, `/v1/rules/{id}`. */
+  has: (template: string) => Promise<boolean>;
   /** Runs a command of the program on the server's data. */
   command: (...args: string[]) => string;
   stop: () => Promise<void>;
@@ -32,7 +43,9 @@ export async function startSluice(): Promise<Sluice> {
   const child = spawn(binary, ["up", "--data", data, "--listen", "127.0.0.1:0"], {
     stdio: ["ignore", "pipe", openSync(LOG, "a")],
   });
-  const url = await addressOf(child);
+  const address = await addressOf(child);
+  const front = process.env.SLUICE_PAGES === "dist" ? await pagesBefore(address) : null;
+  const url = front?.url ?? address;
   const adminKey = readFileSync(join(data, "admin.key"), "utf8").trim();
   await assertServesThesePages(url);
 
@@ -57,15 +70,30 @@ export async function startSluice(): Promise<Sluice> {
     gameKey,
     firstLink: firstLink(data),
     api,
+    has: async (template) => template in (await api<{ paths: object }>("GET", "/openapi.json")).paths,
     command: (...args) =>
       execFileSync(binary, ["--data", data, ...args], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }),
     stop: async () => {
+      await front?.stop();
       const gone = new Promise((resolve) => child.once("exit", resolve));
       child.kill("SIGTERM");
       await gone;
       rmSync(data, { recursive: true, force: true });
     },
   };
+}
+
+/** The pages of web/dist, with the policy that the program gives them, before a program that was built with others. */
+async function pagesBefore(address: string): Promise<{ url: string; stop: () => Promise<void> }> {
+  const proxy = Object.fromEntries(CALLS.map((path) => [path, { target: address, ws: true }]));
+  const server = await preview({
+    root: fileURLToPath(new URL("..", import.meta.url)),
+    logLevel: "silent",
+    preview: { port: 0, host: "127.0.0.1", proxy, headers: { "content-security-policy": POLICY } },
+  });
+  const bound = server.httpServer.address();
+  if (bound === null || typeof bound === "string") throw new Error("the pages have no port");
+  return { url: `http://127.0.0.1:${bound.port}`, stop: () => server.close() };
 }
 
 function firstLink(data: string): string | null {

@@ -42,6 +42,7 @@ export const test = base.extend<Fixtures, { sluice: Sluice }>({
 function watch(page: Page, origin: string, report: (fault: string) => void): void {
   page.on("console", (message) => {
     const said = `console: ${message.text()} ${message.location().url}`;
+    if (said.includes("Service Worker registration blocked by Playwright")) return;
     if (message.type() === "error" || message.type() === "warning") report(said);
   });
   page.on("pageerror", (error) => report(`error: ${error.message}`));

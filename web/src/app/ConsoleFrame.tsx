@@ -3,6 +3,7 @@ import { Link, Outlet, useRouter } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
 import { Button } from "../design/Button.tsx";
 import { useLanguage } from "../language/language.tsx";
+import { usePush } from "../live/usePush.ts";
 import { sessionQuery, signOut, useSession } from "../session/session.ts";
 import { Brand } from "./Brand.tsx";
 import styles from "./ConsoleFrame.module.css";
@@ -27,6 +28,7 @@ export function ConsoleFrame() {
   const router = useRouter();
   const hasAnswer = client.getQueryState(sessionQuery.queryKey)?.status === "success";
   const [failed, setFailed] = useState(false);
+  usePush();
 
   // The session ended while the page was open: the route looks again who this is, and leads to the sign-in.
   const hasEnded = hasAnswer && session === null;

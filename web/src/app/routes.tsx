@@ -10,10 +10,13 @@ import { readExploreSearch, readSqlSearch, readTailSearch } from "../explore/add
 import { readMonitorSearch } from "../monitor/address.ts";
 import { PlayPage } from "../play/PlayPage.tsx";
 import { sessionQuery } from "../session/session.ts";
+import { readQuarantineSearch } from "../settings/quarantine/address.ts";
 import { readSignInSearch } from "../signin/address.ts";
+import { FaultPage } from "./FaultPage.tsx";
 import { LostPage } from "./LostPage.tsx";
 import { PublicFrame } from "./PublicFrame.tsx";
 import { RootFrame } from "./RootFrame.tsx";
+import { only } from "./search.ts";
 
 interface Context {
   client: QueryClient;
@@ -36,7 +39,7 @@ const play = createRoute({
 const signIn = createRoute({
   getParentRoute: () => open,
   path: "/signin",
-  validateSearch: readSignInSearch,
+  validateSearch: only(readSignInSearch),
   component: lazyRouteComponent(() => import("../signin/SignInPage.tsx"), "SignInPage"),
 });
 
@@ -55,28 +58,28 @@ const console = createRoute({
 const monitor = createRoute({
   getParentRoute: () => console,
   path: "/monitor",
-  validateSearch: readMonitorSearch,
+  validateSearch: only(readMonitorSearch),
   component: lazyRouteComponent(() => import("../monitor/MonitorPage.tsx"), "MonitorPage"),
 });
 
 const explore = createRoute({
   getParentRoute: () => console,
   path: "/explore",
-  validateSearch: readExploreSearch,
+  validateSearch: only(readExploreSearch),
   component: lazyRouteComponent(() => import("../explore/events/EventsPage.tsx"), "EventsPage"),
 });
 
 const sql = createRoute({
   getParentRoute: () => console,
   path: "/explore/sql",
-  validateSearch: readSqlSearch,
+  validateSearch: only(readSqlSearch),
   component: lazyRouteComponent(() => import("../explore/sql/SqlPage.tsx"), "SqlPage"),
 });
 
 const tail = createRoute({
   getParentRoute: () => console,
   path: "/explore/live",
-  validateSearch: readTailSearch,
+  validateSearch: only(readTailSearch),
   component: lazyRouteComponent(() => import("../explore/live/TailPage.tsx"), "TailPage"),
 });
 
@@ -98,6 +101,18 @@ const members = createRoute({
   component: lazyRouteComponent(() => import("../settings/members/MembersPage.tsx"), "MembersPage"),
 });
 
+const channels = createRoute({
+  getParentRoute: () => settings,
+  path: "/channels",
+  component: lazyRouteComponent(() => import("../settings/channels/ChannelsPage.tsx"), "ChannelsPage"),
+});
+
+const retention = createRoute({
+  getParentRoute: () => settings,
+  path: "/retention",
+  component: lazyRouteComponent(() => import("../settings/retention/RetentionPage.tsx"), "RetentionPage"),
+});
+
 const outbox = createRoute({
   getParentRoute: () => settings,
   path: "/outbox",
@@ -107,6 +122,7 @@ const outbox = createRoute({
 const quarantine = createRoute({
   getParentRoute: () => settings,
   path: "/quarantine",
+  validateSearch: only(readQuarantineSearch),
   component: lazyRouteComponent(() => import("../settings/quarantine/QuarantinePage.tsx"), "QuarantinePage"),
 });
 
@@ -135,10 +151,15 @@ const tree = root.addChildren([
     explore,
     sql,
     tail,
-    settings.addChildren([keys, members, outbox, quarantine, deadLetters, firstEvent, account]),
+    settings.addChildren([keys, members, channels, quarantine, deadLetters, outbox, retention, firstEvent, account]),
   ]),
 ]);
 
 export function makeRouter(client: QueryClient) {
-  return createRouter({ routeTree: tree, context: { client }, scrollRestoration: true });
+  return createRouter({
+    routeTree: tree,
+    context: { client },
+    scrollRestoration: true,
+    defaultErrorComponent: FaultPage,
+  });
 }

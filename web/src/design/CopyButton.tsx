@@ -16,8 +16,13 @@ export function CopyButton({ text }: { text: string }) {
     }
   };
   return (
-    <Button kind="quiet" onClick={copy}>
-      <span role="status">{t.copy[state]}</span>
-    </Button>
+    <>
+      <Button kind="quiet" onClick={copy}>
+        {t.copy[state]}
+      </Button>
+      <span role="status" className="visually-hidden">
+        {state === "ready" ? "" : t.copy[state]}
+      </span>
+    </>
   );
 }

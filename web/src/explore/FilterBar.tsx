@@ -12,6 +12,7 @@ import {
   TagList,
 } from "react-aria-components";
 import { Button } from "../design/Button.tsx";
+import fieldStyles from "../design/Field.module.css";
 import { SelectField, TextField } from "../design/Field.tsx";
 import { useLanguage } from "../language/language.tsx";
 import { FIELDS, WORDED } from "../schema/events.ts";
@@ -140,15 +141,15 @@ function NewFilter({ onAdd }: { onAdd: (filter: Filter) => void }) {
   return (
     <form className={styles.fresh} onSubmit={onSubmit}>
       <ComboBox
-        className={styles.combo ?? ""}
+        className={fieldStyles.field ?? ""}
         inputValue={field}
         onInputChange={setField}
         onSelectionChange={(key) => key !== null && setField(String(key))}
         allowsCustomValue
         menuTrigger="focus"
       >
-        <Label className={styles.label ?? ""}>{t.explore.field}</Label>
-        <Input className={styles.input ?? ""} spellCheck={false} autoCapitalize="none" />
+        <Label className={fieldStyles.label ?? ""}>{t.explore.field}</Label>
+        <Input className={fieldStyles.input ?? ""} spellCheck={false} autoCapitalize="none" />
         <Popover className={styles.popover ?? ""}>
           <ListBox items={KNOWN.map((name) => ({ id: name }))} className={styles.list ?? ""}>
             {(item) => (

@@ -3,16 +3,23 @@ import { Notice, useSentence } from "../design/Notice.tsx";
 import { useLanguage } from "../language/language.tsx";
 import styles from "./FreshnessMark.module.css";
 import type { Freshness } from "./live.ts";
+import { usePushState } from "./usePush.ts";
 
-/** Whether what the page shows is of now, in a word beside the title. */
+/** Whether what the page shows is of now, and whether the server tells it or has to be asked, beside the title. */
 export function FreshnessMark({ freshness }: { freshness: Freshness }) {
   const { t, formats } = useLanguage();
+  const push = usePushState();
   let word = freshness.state === "waiting" ? t.live.waiting : t.live.lost;
   if (freshness.state === "live") word = t.live.live(formats.clock(new Date(freshness.at)));
   return (
     <p className={styles.mark}>
       <span className={styles.dot} data-state={freshness.state} aria-hidden="true" />
       {word}
+      {freshness.state === "live" && (
+        <span className={styles.how} data-push={push}>
+          {push === "open" ? t.live.pushed : push === "lost" ? t.live.pushLost : t.live.polled}
+        </span>
+      )}
     </p>
   );
 }

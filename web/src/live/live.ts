@@ -1,24 +1,31 @@
 import { keepPreviousData, type QueryKey, type UseQueryResult, useQuery } from "@tanstack/react-query";
+import type { Topic } from "./push.ts";
+import { usePushState } from "./usePush.ts";
 
 /**
- * Values that follow the server. Pages say what they want to know and how it is asked, not when: this is the one place that decides it.
- * Now that is a question every few seconds; a connection over which the server tells that something has changed invalidates the same
- * query keys and lengthens the pause, and no page has to know. What happens is seen within 5 s: the index takes up to two.
+ * Values that follow the server. Pages say what they want to know, how it is asked and what it depends on, not when: this is the one
+ * place that decides it. Over the connection (`push.ts`) the server tells what has changed; without one everything is asked every 5 s.
  */
-export const POLL_MS = 3_000;
+export const POLL_MS = 5_000;
+/** While changes are told: ranges that end now move on all the same, and whatever was not told is seen. */
+const PUSHED_POLL_MS = 15_000;
 
 export interface LiveQuery<T> {
   key: QueryKey;
   ask: (signal: AbortSignal) => Promise<T>;
-  /** For what is costly to ask. */
+  /** It is asked when one of these changes. */
+  topics: readonly Topic[];
+  /** For what is costly to ask: never more often than this. */
   everyMs?: number;
 }
 
-export function useLive<T>({ key, ask, everyMs = POLL_MS }: LiveQuery<T>): UseQueryResult<T> {
+export function useLive<T>({ key, ask, topics, everyMs }: LiveQuery<T>): UseQueryResult<T> {
+  const isPushed = usePushState() === "open";
   return useQuery({
     queryKey: ["live", ...key],
     queryFn: ({ signal }) => ask(signal),
-    refetchInterval: everyMs,
+    meta: { topics: everyMs === undefined ? topics : [] },
+    refetchInterval: everyMs ?? (isPushed ? PUSHED_POLL_MS : POLL_MS),
     // Another range or filter: the old picture stays until the new one is there.
     placeholderData: keepPreviousData,
     retry: false,

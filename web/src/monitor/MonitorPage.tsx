@@ -1,14 +1,14 @@
+import type { UseQueryResult } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useCallback, useEffect, useMemo, useState } from "react";
 import { ApiError } from "../api/client.ts";
 import { metric } from "../api/search.ts";
 import { Chart } from "../charts/Chart.tsx";
 import type { ChartData } from "../charts/data.ts";
+import { type Column, DataTable } from "../design/DataTable.tsx";
 import { Badge, Empty, Failure, Loading, type Tone } from "../design/Notice.tsx";
 import { PageHead } from "../design/PageHead.tsx";
 import { Panel } from "../design/Panel.tsx";
-import { ScrollBox } from "../design/ScrollBox.tsx";
-import table from "../design/Table.module.css";
 import type { ExploreSearch } from "../explore/address.ts";
 import type { Filter } from "../explore/filters.ts";
 import { useLanguage } from "../language/language.tsx";
@@ -44,6 +44,8 @@ import {
   successRates,
   visitors,
 } from "./charts.ts";
+import { Incidents, OpenIncidents } from "./Incidents.tsx";
+import { askIncidents } from "./incidents.ts";
 import styles from "./MonitorPage.module.css";
 import type { ServedRoute } from "./metrics.ts";
 import { lagChart, type Sample, withSample } from "./samples.ts";
@@ -61,6 +63,7 @@ export function MonitorPage() {
   // Each answer goes with the span that it was asked for, so that axes and values belong together.
   const traffic = useLive({
     key: ["traffic", range],
+    topics: ["events"],
     ask: async (signal) => {
       const span = spanOf(range, Date.now());
       return { span, found: await askTraffic(span, signal) };
@@ -68,6 +71,7 @@ export function MonitorPage() {
   });
   const game = useLive({
     key: ["game", range],
+    topics: ["events"],
     ask: async (signal) => {
       const span = spanOf(range, Date.now());
       return { span, found: await askGame(span, signal) };
@@ -75,20 +79,22 @@ export function MonitorPage() {
   });
   const http = useLive({
     key: ["requests", range],
+    topics: ["events"],
     ask: async (signal) => {
       const span = spanOf(range, Date.now());
       return { span, found: await askRequests(span, signal) };
     },
   });
-  const status = useLive({ key: ["status"], ask: askStatus });
-  const tables = useLive({ key: ["tables"], ask: askTables });
-  const alerts = useLive({ key: ["alerts"], ask: askAlerts });
-  const served = useLive({ key: ["served"], ask: askServed });
-  const audit = useLive({ key: ["audit"], ask: askAudit, everyMs: AUDIT_MS });
+  const status = useLive({ key: ["status"], topics: ["queues", "ledger"], ask: askStatus });
+  const tables = useLive({ key: ["tables"], topics: ["events"], ask: askTables });
+  const alerts = useLive({ key: ["alerts"], topics: ["events"], ask: askAlerts });
+  const served = useLive({ key: ["served"], topics: ["metrics"], ask: askServed });
+  const incidents = useLive({ key: ["incidents"], topics: ["incidents"], ask: askIncidents });
+  const audit = useLive({ key: ["audit"], topics: ["ledger"], ask: askAudit, everyMs: AUDIT_MS });
   const all = [traffic, game, http, status, tables, alerts];
   const fresh = freshnessOf(all);
   const retry = () => {
-    for (const result of [...all, served, audit]) void result.refetch();
+    for (const result of [...all, served, incidents, audit]) void result.refetch();
   };
 
   const seconds = useCallback((value: number) => formats.duration(value * 1_000), [formats]);
@@ -119,6 +125,7 @@ export function MonitorPage() {
         <RangePicker range={range} onChange={(next) => navigate({ search: rangeAddress(next) })} />
       </PageHead>
       <LostBand freshness={fresh} onRetry={retry} />
+      <OpenIncidents incidents={incidents.data ?? []} />
 
       <dl className={styles.figures}>
         <Figure name={t.monitor.visitors} value={counted(metric(found?.visitors, "distinct"), formats.count)} />
@@ -179,12 +186,7 @@ export function MonitorPage() {
         </Panel>
         <Panel title={t.monitor.served} note={t.monitor.servedNote}>
           {served.isPending && <Loading />}
-          {served.error !== null &&
-            (served.error instanceof ApiError && served.error.status < 500 && !served.error.isUnreachable ? (
-              <Empty>{t.monitor.noServed}</Empty>
-            ) : (
-              <Failure error={served.error} onRetry={() => served.refetch()} />
-            ))}
+          <Told found={served} absent={t.monitor.noServed} />
           {served.data && <Served rows={served.data} />}
         </Panel>
         <Panel title={t.monitor.health}>{status.data === undefined ? <Loading /> : <Health rows={functions} />}</Panel>
@@ -193,6 +195,11 @@ export function MonitorPage() {
         </Panel>
         <Panel title={t.monitor.ledger} note={t.monitor.ledgerNote}>
           {status.data === undefined ? <Loading /> : <Ledger status={status.data} audit={audit.data} />}
+        </Panel>
+        <Panel title={t.monitor.incidents} note={t.monitor.incidentsNote}>
+          {incidents.isPending && <Loading />}
+          <Told found={incidents} absent={t.monitor.incidentsAbsent} />
+          {incidents.data && <Incidents incidents={incidents.data} />}
         </Panel>
         <Panel
           title={t.monitor.alerts}
@@ -226,6 +233,14 @@ export function MonitorPage() {
       </div>
     </>
   );
+}
+
+/** What could not be asked: something that this server does not tell, or a failure. */
+function Told({ found, absent }: { found: Pick<UseQueryResult, "error" | "refetch">; absent: string }) {
+  const { error } = found;
+  if (error === null) return null;
+  if (error instanceof ApiError && error.status < 500 && !error.isUnreachable) return <Empty>{absent}</Empty>;
+  return <Failure error={error} onRetry={() => found.refetch()} />;
 }
 
 function counted(value: number | null, show: (value: number) => string): string {
@@ -286,47 +301,37 @@ function Routes({ rows, range }: { rows: readonly RouteRow[]; range: TimeRange }
   const { t, formats } = useLanguage();
   if (rows.length === 0) return <Empty>{t.charts.empty}</Empty>;
   return (
-    <ScrollBox label={t.monitor.routes}>
-      <table className={table.table}>
-        <thead>
-          <tr>
-            <th>{t.monitor.route}</th>
-            <th className={table.right}>{t.monitor.requests}</th>
-            {CLASSES.map((name) => (
-              <th key={name} className={table.right}>
-                {name}
-              </th>
-            ))}
-            <th className={table.right}>{t.monitor.slow}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((row) => (
-            <tr key={row.route}>
-              <td className={styles.route}>
-                {row.route === "–" ? (
-                  "–"
-                ) : (
-                  <Link to="/explore" search={exploreFor(range, { field: "data.route", is: "=", value: row.route })}>
-                    <bdi>{row.route}</bdi>
-                  </Link>
-                )}
-              </td>
-              <td className={table.right}>{formats.count(row.requests)}</td>
-              {CLASSES.map((name) => (
-                <td
-                  key={name}
-                  className={`${table.right} ${name === "5xx" && row.classes[name] > 0 ? styles.bad : ""}`}
-                >
-                  {row.classes[name] === 0 ? "" : formats.count(row.classes[name])}
-                </td>
-              ))}
-              <td className={table.right}>{row.slow === null ? "" : formats.duration(row.slow)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </ScrollBox>
+    <DataTable
+      label={t.monitor.routes}
+      rows={rows}
+      keyOf={(row) => row.route}
+      columns={[
+        {
+          head: t.monitor.route,
+          look: "cut",
+          cell: ({ route }) =>
+            route === "–" ? (
+              "–"
+            ) : (
+              <Link to="/explore" search={exploreFor(range, { field: "data.route", is: "=", value: route })}>
+                <bdi>{route}</bdi>
+              </Link>
+            ),
+        },
+        { head: t.monitor.requests, look: "right", cell: (row) => formats.count(row.requests) },
+        ...CLASSES.map(
+          (name): Column<RouteRow> => ({
+            head: name,
+            look: "right",
+            cell: ({ classes }) =>
+              classes[name] > 0 && (
+                <span className={name === "5xx" ? styles.bad : undefined}>{formats.count(classes[name])}</span>
+              ),
+          }),
+        ),
+        { head: t.monitor.slow, look: "right", cell: (row) => row.slow !== null && formats.duration(row.slow) },
+      ]}
+    />
   );
 }
 
@@ -334,34 +339,27 @@ function Served({ rows }: { rows: readonly ServedRoute[] }) {
   const { t, formats } = useLanguage();
   if (rows.length === 0) return <Empty>{t.charts.empty}</Empty>;
   return (
-    <ScrollBox label={t.monitor.served}>
-      <table className={table.table}>
-        <thead>
-          <tr>
-            <th>{t.monitor.route}</th>
-            <th className={table.right}>{t.monitor.requests}</th>
-            <th>{t.monitor.status}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.slice(0, SERVED).map((row) => (
-            <tr key={`${row.method} ${row.route}`}>
-              <td className={styles.route}>
-                {row.method} {row.route}
-              </td>
-              <td className={table.right}>{formats.count(row.requests)}</td>
-              <td className={styles.statuses}>
-                {row.statuses.map(([status, count]) => (
-                  <span key={status} className={status.startsWith("5") ? styles.bad : undefined}>
-                    {status} × {formats.count(count)}
-                  </span>
-                ))}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </ScrollBox>
+    <DataTable
+      label={t.monitor.served}
+      rows={rows.slice(0, SERVED)}
+      keyOf={(row) => `${row.method} ${row.route}`}
+      columns={[
+        { head: t.monitor.route, look: "cut", cell: (row) => `${row.method} ${row.route}` },
+        { head: t.monitor.requests, look: "right", cell: (row) => formats.count(row.requests) },
+        {
+          head: t.monitor.status,
+          cell: (row) => (
+            <div className={styles.statuses}>
+              {row.statuses.map(([status, count]) => (
+                <span key={status} className={status.startsWith("5") ? styles.bad : undefined}>
+                  {status} × {formats.count(count)}
+                </span>
+              ))}
+            </div>
+          ),
+        },
+      ]}
+    />
   );
 }
 
@@ -370,36 +368,31 @@ const TONES: Record<FunctionHealth["state"], Tone> = { good: "good", busy: "warn
 function Health({ rows }: { rows: readonly FunctionHealth[] }) {
   const { t, formats } = useLanguage();
   return (
-    <ScrollBox label={t.monitor.health}>
-      <table className={table.table}>
-        <thead>
-          <tr>
-            <th>{t.monitor.function}</th>
-            <th>{t.monitor.state}</th>
-            <th className={table.right}>{t.monitor.waiting}</th>
-            <th className={table.right}>{t.monitor.inFlight}</th>
-            <th className={table.right}>{t.monitor.oldest}</th>
-            <th className={table.right}>{t.monitor.deadLetters}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((row) => (
-            <tr key={row.name}>
-              <td>{row.name}</td>
-              <td>
-                <Badge tone={TONES[row.state]}>{t.monitor.states[row.state]}</Badge>
-              </td>
-              <td className={table.right}>{formats.count(row.waiting)}</td>
-              <td className={table.right}>{formats.count(row.inFlight)}</td>
-              <td className={table.right}>{row.oldestMs === null ? "" : formats.duration(row.oldestMs)}</td>
-              <td className={table.right}>
-                {row.deadLetters > 0 ? <Link to="/settings/dead-letters">{formats.count(row.deadLetters)}</Link> : "0"}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </ScrollBox>
+    <DataTable
+      label={t.monitor.health}
+      rows={rows}
+      keyOf={(row) => row.name}
+      columns={[
+        { head: t.monitor.function, cell: (row) => row.name },
+        {
+          head: t.monitor.state,
+          cell: (row) => <Badge tone={TONES[row.state]}>{t.monitor.states[row.state]}</Badge>,
+        },
+        { head: t.monitor.waiting, look: "right", cell: (row) => formats.count(row.waiting) },
+        { head: t.monitor.inFlight, look: "right", cell: (row) => formats.count(row.inFlight) },
+        {
+          head: t.monitor.oldest,
+          look: "right",
+          cell: (row) => row.oldestMs !== null && formats.duration(row.oldestMs),
+        },
+        {
+          head: t.monitor.deadLetters,
+          look: "right",
+          cell: ({ deadLetters }) =>
+            deadLetters > 0 ? <Link to="/settings/dead-letters">{formats.count(deadLetters)}</Link> : "0",
+        },
+      ]}
+    />
   );
 }
 
@@ -408,34 +401,32 @@ function Tables({ rows }: { rows: readonly { type: string; events: number; last:
   const now = useSeconds();
   if (rows.length === 0) return <Empty>{t.charts.empty}</Empty>;
   return (
-    <ScrollBox label={t.monitor.tables}>
-      <table className={table.table}>
-        <thead>
-          <tr>
-            <th>{t.monitor.type}</th>
-            <th className={table.right}>{t.monitor.events}</th>
-            <th className={table.right}>{t.monitor.lastEvent}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((row) => (
-            <tr key={row.type}>
-              <td className={styles.route}>
-                <Link to="/explore" search={{ filters: [{ field: "type", is: "=", value: row.type }], last: "all" }}>
-                  <bdi>{row.type}</bdi>
-                </Link>
-              </td>
-              <td className={table.right}>{formats.count(row.events)}</td>
-              <td className={table.right}>
-                <time dateTime={new Date(row.last).toISOString()} title={formats.moment(new Date(row.last))}>
-                  {t.monitor.ago(formats.duration(Math.max(0, Math.floor((now - row.last) / 1_000)) * 1_000))}
-                </time>
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </ScrollBox>
+    <DataTable
+      label={t.monitor.tables}
+      rows={rows}
+      keyOf={(row) => row.type}
+      columns={[
+        {
+          head: t.monitor.type,
+          look: "cut",
+          cell: ({ type }) => (
+            <Link to="/explore" search={{ filters: [{ field: "type", is: "=", value: type }], last: "all" }}>
+              <bdi>{type}</bdi>
+            </Link>
+          ),
+        },
+        { head: t.monitor.events, look: "right", cell: (row) => formats.count(row.events) },
+        {
+          head: t.monitor.lastEvent,
+          look: "right",
+          cell: ({ last }) => (
+            <time dateTime={new Date(last).toISOString()} title={formats.moment(new Date(last))}>
+              {t.monitor.ago(formats.duration(Math.max(0, Math.floor((now - last) / 1_000)) * 1_000))}
+            </time>
+          ),
+        },
+      ]}
+    />
   );
 }
 
@@ -460,30 +451,18 @@ function Ledger({ status, audit }: { status: Status; audit: Audit | undefined })
           )}
         </span>
       </p>
-      <ScrollBox label={t.monitor.ledger}>
-        <table className={table.table}>
-          <thead>
-            <tr>
-              <th>{t.monitor.sink}</th>
-              <th className={table.right}>{t.monitor.stored}</th>
-              <th className={table.right}>{t.monitor.quarantined}</th>
-              <th className={table.right}>{t.monitor.duplicates}</th>
-              <th className={table.right}>{t.monitor.onTheWay}</th>
-            </tr>
-          </thead>
-          <tbody>
-            {sinks.map(({ name, counts }) => (
-              <tr key={name}>
-                <td>{name}</td>
-                <td className={table.right}>{formats.count(counts.stored)}</td>
-                <td className={table.right}>{formats.count(counts.quarantined)}</td>
-                <td className={table.right}>{formats.count(counts.duplicates)}</td>
-                <td className={table.right}>{formats.count(counts.in_flight)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </ScrollBox>
+      <DataTable
+        label={t.monitor.ledger}
+        rows={sinks}
+        keyOf={(sink) => sink.name}
+        columns={[
+          { head: t.monitor.sink, cell: (sink) => sink.name },
+          { head: t.monitor.stored, look: "right", cell: ({ counts }) => formats.count(counts.stored) },
+          { head: t.monitor.quarantined, look: "right", cell: ({ counts }) => formats.count(counts.quarantined) },
+          { head: t.monitor.duplicates, look: "right", cell: ({ counts }) => formats.count(counts.duplicates) },
+          { head: t.monitor.onTheWay, look: "right", cell: ({ counts }) => formats.count(counts.in_flight) },
+        ]}
+      />
       {audit && audit.told.length > 0 && (
         <ul className={styles.problems}>
           {audit.told.map((problem) => (

@@ -1,7 +1,8 @@
-import { useCallback, useState } from "react";
+import { useCallback, useEffect, useState } from "react";
 import { Button } from "../design/Button.tsx";
 import { TextField } from "../design/Field.tsx";
 import { useLanguage } from "../language/language.tsx";
+import { keepForOffline } from "../offline/register.ts";
 import { Board } from "./Board.tsx";
 import { type Best, isBetter, keepBest, readBest } from "./best.ts";
 import type { Result } from "./game.ts";
@@ -24,6 +25,8 @@ export function PlayPage() {
   const [phase, setPhase] = useState<Phase>({ name: "ready" });
   const [nickname, setNickname] = useState(storedNickname);
   const [best, setBest] = useState<Best | null>(readBest);
+
+  useEffect(keepForOffline, []);
 
   const start = () => {
     keepNickname(nickname);

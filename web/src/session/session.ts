@@ -13,8 +13,10 @@ export interface Member {
   last_seen_at?: string | null;
 }
 
-/** Who asks. What a key may do is known to the server only. */
-export type Session = { kind: "member"; member: Member } | { kind: "key" };
+/** Who asks. What a key may do is not known where the server does not tell it. */
+export type Session = { kind: "member"; member: Member } | { kind: "key"; scope: Scope | null };
+
+export type Scope = "write" | "read" | "admin";
 
 export const sessionQuery = queryOptions({
   queryKey: ["session"],
@@ -24,13 +26,29 @@ export const sessionQuery = queryOptions({
 });
 
 async function currentSession(): Promise<Session | null> {
-  if (storedKey() !== null) return { kind: "key" };
+  if (storedKey() !== null) return currentKey();
   try {
-    const { member } = await call<{ member: Member }>("GET", "/v1/sessions/current");
-    return { kind: "member", member };
+    const { member } = await call<{ member: Member | null }>("GET", "/v1/sessions/current");
+    return member === null ? null : { kind: "member", member };
   } catch (error) {
     // 404: a server without members, where only keys sign in.
     if (error instanceof ApiError && (error.status === 401 || error.status === 404)) return null;
+    throw error;
+  }
+}
+
+async function currentKey(): Promise<Session | null> {
+  try {
+    return { kind: "key", scope: (await call<{ scope: Scope }>("GET", "/v1/keys/current")).scope };
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    // Revoked meanwhile: whoever has this tab signs in again.
+    if (error.status === 401) {
+      storeKey(null);
+      return null;
+    }
+    // A server that does not tell it decides by itself.
+    if (error.status === 404 || error.status === 405) return { kind: "key", scope: null };
     throw error;
   }
 }
@@ -40,11 +58,13 @@ export function useSession(): Session | null {
 }
 
 const RANK: Record<Role, number> = { viewer: 0, editor: 1, admin: 2 };
+const RANK_OF_KEY: Record<Scope, number> = { write: -1, read: RANK.viewer, admin: RANK.admin };
 
 /** Whether it is worth offering; the server decides. */
 export function mayAct(session: Session | null, needed: Role): boolean {
   if (session === null) return false;
-  return session.kind === "key" || RANK[session.member.role] >= RANK[needed];
+  if (session.kind === "member") return RANK[session.member.role] >= RANK[needed];
+  return session.scope === null || RANK_OF_KEY[session.scope] >= RANK[needed];
 }
 
 export async function signInWithPassword(email: string, password: string): Promise<void> {

@@ -4,9 +4,11 @@ import { mayAct, type Role, type Session } from "../session/session.ts";
 const ROOMS = [
   { to: "/settings/keys", name: "keys", needs: "admin" },
   { to: "/settings/members", name: "members", needs: "admin" },
+  { to: "/settings/channels", name: "channels", needs: "editor" },
   { to: "/settings/quarantine", name: "quarantine", needs: "editor" },
   { to: "/settings/dead-letters", name: "deadLetters", needs: "editor" },
   { to: "/settings/outbox", name: "outbox", needs: "admin" },
+  { to: "/settings/retention", name: "retention", needs: "viewer" },
   { to: "/settings/first-event", name: "first", needs: "admin" },
   { to: "/settings/account", name: "account", needs: "viewer" },
 ] as const satisfies readonly { to: string; name: string; needs: Role }[];

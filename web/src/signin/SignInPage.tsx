@@ -11,8 +11,6 @@ import { sessionQuery, signInWithKey, signInWithLink, signInWithPassword } from 
 import { tokenOf } from "./address.ts";
 import styles from "./SignInPage.module.css";
 
-type Way = "password" | "link" | "key";
-
 export function SignInPage() {
   const { t } = useLanguage();
   // Read once: it is taken out of the address before anybody can copy it from there.
@@ -21,61 +19,36 @@ export function SignInPage() {
     if (found !== null) history.replaceState(history.state, "", window.location.pathname + window.location.search);
     return found;
   });
-  const [way, setWay] = useState<Way>(token === null ? "password" : "link");
+  const [byKey, setByKey] = useState(false);
   return (
     <div className={styles.page}>
-      <h1>{way === "link" ? t.signin.welcome : t.signin.title}</h1>
-      {way === "password" && <PasswordForm />}
-      {way === "link" && <LinkForm token={token ?? ""} />}
-      {way === "key" && <KeyForm />}
-      {way === "key" ? (
-        <Button kind="quiet" onClick={() => setWay(token === null ? "password" : "link")}>
-          {t.signin.usePassword}
-        </Button>
-      ) : (
-        <Button kind="quiet" onClick={() => setWay("key")}>
-          {t.signin.useKey}
-        </Button>
-      )}
+      <h1>{token !== null && !byKey ? t.signin.welcome : t.signin.title}</h1>
+      {byKey ? <KeyForm /> : <PasswordForm token={token} />}
+      <Button kind="quiet" onClick={() => setByKey(!byKey)}>
+        {byKey ? t.signin.usePassword : t.signin.useKey}
+      </Button>
     </div>
   );
 }
 
-function PasswordForm() {
-  const { t } = useLanguage();
-  const [email, setEmail] = useState("");
-  const [password, setPassword] = useState("");
-  return (
-    <Form submit={t.signin.submit} act={() => signInWithPassword(email, password)}>
-      <TextField
-        label={t.signin.email}
-        type="email"
-        autoComplete="username"
-        required
-        value={email}
-        onChange={setEmail}
-      />
-      <TextField
-        label={t.signin.password}
-        type="password"
-        autoComplete="current-password"
-        required
-        value={password}
-        onChange={setPassword}
-      />
-    </Form>
-  );
-}
-
-function LinkForm({ token }: { token: string }) {
+/** By e-mail and password; with a link's token they are chosen now, and a name with them. */
+function PasswordForm({ token }: { token: string | null }) {
   const { t } = useLanguage();
   const [name, setName] = useState("");
   const [email, setEmail] = useState("");
   const [password, setPassword] = useState("");
+  const isNew = token !== null;
   return (
-    <Form submit={t.signin.join} act={() => signInWithLink(token, { name, email, password })}>
-      <p className={styles.note}>{t.signin.linkNote}</p>
-      <TextField label={t.signin.name} autoComplete="name" required value={name} onChange={setName} />
+    <Form
+      submit={isNew ? t.signin.join : t.signin.submit}
+      act={() => (isNew ? signInWithLink(token, { name, email, password }) : signInWithPassword(email, password))}
+    >
+      {isNew && (
+        <>
+          <p className={styles.note}>{t.signin.linkNote}</p>
+          <TextField label={t.signin.name} autoComplete="name" required value={name} onChange={setName} />
+        </>
+      )}
       <TextField
         label={t.signin.email}
         type="email"
@@ -87,7 +60,7 @@ function LinkForm({ token }: { token: string }) {
       <TextField
         label={t.signin.password}
         type="password"
-        autoComplete="new-password"
+        autoComplete={isNew ? "new-password" : "current-password"}
         required
         value={password}
         onChange={setPassword}

@@ -1,17 +1,17 @@
 import { useQuery } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
-import { type Hit, tableOf } from "../../api/search.ts";
+import type { Hit } from "../../api/search.ts";
 import { Button } from "../../design/Button.tsx";
 import { CopyButton } from "../../design/CopyButton.tsx";
 import { Dialog } from "../../design/Dialog.tsx";
-import { Badge, Empty, Failure, Loading } from "../../design/Notice.tsx";
+import { Empty, Failure, Loading } from "../../design/Notice.tsx";
 import { ScrollBox } from "../../design/ScrollBox.tsx";
 import { leaves, pretty, webAddress } from "../../format/json.ts";
 import { useLanguage } from "../../language/language.tsx";
 import { WORDED } from "../../schema/events.ts";
 import { exactField, type Filter } from "../filters.ts";
-import { askEvent, askLake } from "./ask.ts";
+import { askEvent } from "./ask.ts";
 import styles from "./EventDialog.module.css";
+import { WayPart } from "./WayPart.tsx";
 
 interface Props {
   id: string;
@@ -37,7 +37,7 @@ export function EventDialog({ id, known, onFilter, onClose }: Props) {
       {data === null && <Empty>{t.explore.noEvent}</Empty>}
       {data && (
         <>
-          <Way hit={data} />
+          <WayPart hit={data} />
           <Fields hit={data} onFilter={onFilter} />
           <section className={styles.part}>
             <div className={styles.partHead}>
@@ -51,62 +51,6 @@ export function EventDialog({ id, known, onFilter, onClose }: Props) {
         </>
       )}
     </Dialog>
-  );
-}
-
-/** Where the event has been, as far as the server tells. */
-function Way({ hit }: { hit: Hit }) {
-  const { t, formats } = useLanguage();
-  const { _source: event, _index, _id } = hit;
-  const table = tableOf(_index);
-  const lake = useQuery({
-    queryKey: ["lake", table, _id],
-    queryFn: ({ signal }) => askLake(table, event, signal),
-    // Rows come with the next commit: until then it is asked again.
-    refetchInterval: (query) => (query.state.data === 0 ? 2_000 : false),
-    retry: false,
-  });
-  return (
-    <section className={styles.part} aria-label={t.explore.way.title}>
-      <h3>{t.explore.way.title}</h3>
-      <ol className={styles.way}>
-        <li>
-          <span>{t.explore.way.happened}</span>
-          <time dateTime={event.time}>{formats.exact(new Date(event.time))}</time>
-        </li>
-        {event.receivedtime !== undefined && (
-          <li>
-            <span>{t.explore.way.received}</span>
-            <time dateTime={event.receivedtime}>{formats.exact(new Date(event.receivedtime))}</time>
-          </li>
-        )}
-        <li>
-          <span>{t.explore.way.search}</span>
-          <span className={styles.where}>
-            <Badge tone="good">{t.explore.way.there}</Badge> <code>{_index}</code> <code>{_id}</code>
-          </span>
-        </li>
-        <li>
-          <span>{t.explore.way.lake}</span>
-          <span className={styles.where}>
-            {lake.isPending && t.states.loading}
-            {lake.error !== null && <Badge tone="warn">{t.explore.way.unknown}</Badge>}
-            {lake.data === 0 && <Badge>{t.explore.way.notYet}</Badge>}
-            {lake.data !== undefined && lake.data > 0 && (
-              <>
-                <Badge tone="good">{t.explore.way.rows(lake.data)}</Badge>{" "}
-                <Link
-                  to="/explore/sql"
-                  search={{ sql: `SELECT * FROM "${table}" WHERE id = '${event.id.replaceAll("'", "''")}'` }}
-                >
-                  <code>{table}</code>
-                </Link>
-              </>
-            )}
-          </span>
-        </li>
-      </ol>
-    </section>
   );
 }
 

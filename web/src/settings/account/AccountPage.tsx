@@ -1,13 +1,12 @@
 import { useMutation } from "@tanstack/react-query";
-import { type FormEvent, useState } from "react";
+import { useState } from "react";
 import { call } from "../../api/client.ts";
-import { Button } from "../../design/Button.tsx";
 import { TextField } from "../../design/Field.tsx";
-import { Failure } from "../../design/Notice.tsx";
 import { Panel } from "../../design/Panel.tsx";
 import { useLanguage } from "../../language/language.tsx";
 import { useSession } from "../../session/session.ts";
 import styles from "../Room.module.css";
+import { RoomForm } from "../RoomForm.tsx";
 
 function changePassword(passwords: { old: string; new: string }): Promise<void> {
   return call("PUT", "/v1/members/me/password", { body: passwords });
@@ -58,12 +57,11 @@ function PasswordForm() {
     },
   });
   return (
-    <form
-      className={styles.form}
-      onSubmit={(event: FormEvent) => {
-        event.preventDefault();
-        change.mutate({ old, new: fresh });
-      }}
+    <RoomForm
+      submit={t.settings.account.change}
+      tried={change}
+      said={change.isSuccess && <span role="status">{t.settings.account.changed}</span>}
+      onSubmit={() => change.mutate({ old, new: fresh })}
     >
       <TextField
         label={t.settings.account.oldPassword}
@@ -81,17 +79,6 @@ function PasswordForm() {
         value={fresh}
         onChange={setFresh}
       />
-      <div className={`${styles.wide} ${styles.actions}`}>
-        <Button type="submit" busy={change.isPending}>
-          {t.settings.account.change}
-        </Button>
-        {change.isSuccess && <span role="status">{t.settings.account.changed}</span>}
-      </div>
-      {change.error !== null && (
-        <div className={styles.wide}>
-          <Failure error={change.error} />
-        </div>
-      )}
-    </form>
+    </RoomForm>
   );
 }

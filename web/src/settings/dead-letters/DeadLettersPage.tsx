@@ -4,12 +4,10 @@ import { call } from "../../api/client.ts";
 import { Button } from "../../design/Button.tsx";
 import { Confirm, Dialog } from "../../design/Dialog.tsx";
 import { Empty, Failure, Loading } from "../../design/Notice.tsx";
-import { Panel } from "../../design/Panel.tsx";
-import { ScrollBox } from "../../design/ScrollBox.tsx";
-import table from "../../design/Table.module.css";
 import { useLanguage } from "../../language/language.tsx";
 import { useLive } from "../../live/live.ts";
 import type { Queue } from "../../monitor/ask.ts";
+import { ListPanel } from "../ListPanel.tsx";
 import { visible } from "../quarantine/quarantine.ts";
 import styles from "../Room.module.css";
 
@@ -28,60 +26,45 @@ export function DeadLettersPage() {
   const client = useQueryClient();
   const [looking, setLooking] = useState<string | null>(null);
   const [redriving, setRedriving] = useState<Queue | null>(null);
-  const { data, error, isPending, refetch } = useLive({
+  const found = useLive({
     key: ["queues"],
+    topics: ["queues"],
     ask: (signal) => call<{ queues: Queue[] }>("GET", "/v1/queues", { signal }),
   });
-  const dead = data?.queues.filter((queue) => isDeadLetterQueue(queue, data.queues)) ?? [];
+  const dead = found.data?.queues.filter((queue) => isDeadLetterQueue(queue, found.data.queues));
   return (
     <div className={styles.room}>
-      <Panel title={t.settings.rooms.deadLetters} note={t.settings.deadLetters.note}>
-        {isPending && <Loading />}
-        {error !== null && <Failure error={error} onRetry={() => refetch()} />}
-        {data && (
-          <ScrollBox label={t.settings.rooms.deadLetters}>
-            <table className={table.table}>
-              <thead>
-                <tr>
-                  <th>{t.settings.deadLetters.queue}</th>
-                  <th className={table.right}>{t.settings.deadLetters.messages}</th>
-                  <th className={table.right}>{t.monitor.events}</th>
-                  <th className={table.right}>{t.monitor.oldest}</th>
-                  <th>
-                    <span className="visually-hidden">{t.states.actions}</span>
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {dead.map((queue) => {
-                  const messages = queue.visible + queue.in_flight;
-                  return (
-                    <tr key={queue.name}>
-                      <td>{queue.name}</td>
-                      <td className={table.right}>{formats.count(messages)}</td>
-                      <td className={table.right}>{queue.events === null ? "–" : formats.count(queue.events)}</td>
-                      <td className={table.right}>
-                        {queue.oldest_ms === null ? "" : formats.duration(queue.oldest_ms)}
-                      </td>
-                      <td className={table.right}>
-                        {messages > 0 && (
-                          <span className={styles.actions}>
-                            <Button onClick={() => setLooking(queue.name)}>{t.settings.deadLetters.peek}</Button>
-                            <Button onClick={() => setRedriving(queue)}>{t.settings.deadLetters.redrive}</Button>
-                          </span>
-                        )}
-                      </td>
-                    </tr>
-                  );
-                })}
-              </tbody>
-            </table>
-          </ScrollBox>
-        )}
-        {data && dead.every((queue) => queue.visible + queue.in_flight === 0) && (
-          <Empty>{t.settings.deadLetters.empty}</Empty>
-        )}
-      </Panel>
+      <ListPanel
+        title={t.settings.rooms.deadLetters}
+        note={t.settings.deadLetters.note}
+        below={dead?.every((queue) => messagesIn(queue) === 0) && <Empty>{t.settings.deadLetters.empty}</Empty>}
+        found={found}
+        rows={dead}
+        empty={null}
+        keyOf={(queue) => queue.name}
+        columns={[
+          { head: t.settings.deadLetters.queue, cell: (queue) => queue.name },
+          { head: t.settings.deadLetters.messages, look: "right", cell: (queue) => formats.count(messagesIn(queue)) },
+          {
+            head: t.monitor.events,
+            look: "right",
+            cell: (queue) => (queue.events === null ? "–" : formats.count(queue.events)),
+          },
+          {
+            head: t.monitor.oldest,
+            look: "right",
+            cell: (queue) => queue.oldest_ms !== null && formats.duration(queue.oldest_ms),
+          },
+        ]}
+        actions={(queue) =>
+          messagesIn(queue) > 0 && (
+            <>
+              <Button onClick={() => setLooking(queue.name)}>{t.settings.deadLetters.peek}</Button>
+              <Button onClick={() => setRedriving(queue)}>{t.settings.deadLetters.redrive}</Button>
+            </>
+          )
+        }
+      />
       {looking !== null && <Letters queue={looking} onClose={() => setLooking(null)} />}
       {redriving && (
         <Confirm
@@ -101,6 +84,10 @@ export function DeadLettersPage() {
       )}
     </div>
   );
+}
+
+function messagesIn(queue: Queue): number {
+  return queue.visible + queue.in_flight;
 }
 
 /** A queue that another one, or a subscription, leaves its failures in. */

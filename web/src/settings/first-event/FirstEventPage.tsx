@@ -2,7 +2,6 @@ import { useMutation, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { EVERYWHERE, search } from "../../api/search.ts";
-import { Button } from "../../design/Button.tsx";
 import { CopyButton } from "../../design/CopyButton.tsx";
 import { TextField } from "../../design/Field.tsx";
 import { Failure, Notice } from "../../design/Notice.tsx";
@@ -10,7 +9,8 @@ import { Panel } from "../../design/Panel.tsx";
 import { useLanguage } from "../../language/language.tsx";
 import { createKey } from "../keys/keys.ts";
 import styles from "../Room.module.css";
-import { browserSnippet, curlSnippet, TYPE } from "./snippets.ts";
+import { RoomForm } from "../RoomForm.tsx";
+import { beaconSnippet, curlSnippet, fetchSnippet, sdkSnippet, TYPE } from "./snippets.ts";
 
 const ASK_MS = 1_000;
 
@@ -35,12 +35,11 @@ export function FirstEventPage() {
   return (
     <div className={styles.room}>
       <Panel title={t.settings.first.step1} note={t.settings.first.note}>
-        <form
-          className={styles.form}
-          onSubmit={(event) => {
-            event.preventDefault();
-            make.mutate(source.trim());
-          }}
+        <RoomForm
+          submit={t.settings.first.make}
+          tried={make}
+          disabled={source.trim() === ""}
+          onSubmit={() => make.mutate(source.trim())}
         >
           <TextField
             label={t.settings.first.source}
@@ -50,13 +49,7 @@ export function FirstEventPage() {
             spellCheck={false}
             onChange={setSource}
           />
-          <div className={`${styles.wide} ${styles.actions}`}>
-            <Button type="submit" kind="primary" busy={make.isPending} disabled={source.trim() === ""}>
-              {t.settings.first.make}
-            </Button>
-          </div>
-        </form>
-        {make.error !== null && <Failure error={make.error} />}
+        </RoomForm>
       </Panel>
       {make.data && <Snippets key={make.data.secret} {...make.data} />}
     </div>
@@ -83,7 +76,9 @@ function Snippets({ secret, source, since }: { secret: string; source: string; s
     <>
       <Panel title={t.settings.first.step2} note={t.settings.first.once}>
         <Snippet title={t.settings.first.curl} text={curlSnippet(event)} />
-        <Snippet title={t.settings.first.browser} text={browserSnippet(event)} />
+        <Snippet title={t.settings.first.sdk} note={t.settings.first.sdkNote} text={sdkSnippet(event)} />
+        <Snippet title={t.settings.first.fetch} text={fetchSnippet(event)} />
+        <Snippet title={t.settings.first.beacon} note={t.settings.first.beaconNote} text={beaconSnippet(event)} />
       </Panel>
       <Panel title={t.settings.first.step3}>
         <div role="status">
@@ -107,14 +102,15 @@ function Snippets({ secret, source, since }: { secret: string; source: string; s
   );
 }
 
-function Snippet({ title, text }: { title: string; text: string }) {
+function Snippet({ title, note, text }: { title: string; note?: string; text: string }) {
   return (
-    <div className={styles.list}>
+    <section className={styles.snippet} aria-label={title}>
       <div className={styles.actions}>
         <h3>{title}</h3>
         <CopyButton text={text} />
       </div>
+      {note && <p className={styles.faint}>{note}</p>}
       <pre className={styles.bytes}>{text}</pre>
-    </div>
+    </section>
   );
 }

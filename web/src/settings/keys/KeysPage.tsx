@@ -1,16 +1,16 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, useState } from "react";
+import { useState } from "react";
 import { Button } from "../../design/Button.tsx";
-import { CopyButton } from "../../design/CopyButton.tsx";
 import { Confirm } from "../../design/Dialog.tsx";
 import { SelectField, TextField } from "../../design/Field.tsx";
-import { Badge, Failure, Loading, Notice } from "../../design/Notice.tsx";
+import { Badge } from "../../design/Notice.tsx";
 import { Panel } from "../../design/Panel.tsx";
-import { ScrollBox } from "../../design/ScrollBox.tsx";
-import table from "../../design/Table.module.css";
 import { useLanguage } from "../../language/language.tsx";
+import type { Scope } from "../../session/session.ts";
+import { ListPanel } from "../ListPanel.tsx";
 import styles from "../Room.module.css";
-import { createKey, type KeyRecord, listKeys, namesIn, revokeKey, type Scope } from "./keys.ts";
+import { RoomForm, ShownOnce } from "../RoomForm.tsx";
+import { createKey, type KeyRecord, listKeys, namesIn, revokeKey } from "./keys.ts";
 
 const SCOPES: readonly Scope[] = ["write", "read", "admin"];
 
@@ -20,67 +20,42 @@ export function KeysPage() {
   // Counts the keys that were made, so that each begins with an empty form.
   const [made, setMade] = useState(0);
   const [revoking, setRevoking] = useState<KeyRecord | null>(null);
-  const { data, error, isPending, refetch } = useQuery({
-    queryKey: ["keys"],
-    queryFn: ({ signal }) => listKeys(signal),
-  });
+  const found = useQuery({ queryKey: ["keys"], queryFn: ({ signal }) => listKeys(signal) });
   return (
     <div className={styles.room}>
       <Panel title={t.settings.keys.create} note={t.settings.keys.note}>
         <NewKeyForm key={made} onDone={() => setMade(made + 1)} />
       </Panel>
-      <Panel title={t.settings.keys.list}>
-        {isPending && <Loading />}
-        {error !== null && <Failure error={error} onRetry={() => refetch()} />}
-        {data && (
-          <ScrollBox label={t.settings.keys.list}>
-            <table className={table.table}>
-              <thead>
-                <tr>
-                  <th>{t.settings.keys.name}</th>
-                  <th>{t.settings.keys.id}</th>
-                  <th>{t.settings.keys.scope}</th>
-                  <th>{t.settings.keys.sources}</th>
-                  <th>{t.settings.keys.created}</th>
-                  <th>{t.settings.keys.state}</th>
-                  <th>
-                    <span className="visually-hidden">{t.states.actions}</span>
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {data.map((key) => (
-                  <tr key={key.id}>
-                    <td className={styles.cut}>
-                      <bdi>{key.name || "–"}</bdi>
-                    </td>
-                    <td>
-                      <code>{key.id}</code>
-                    </td>
-                    <td>{t.settings.keys.scopes[key.scope]}</td>
-                    <td className={styles.cut}>
-                      {key.scope === "write" ? key.sources.join(", ") || t.settings.keys.any : ""}
-                    </td>
-                    <td>{formats.moment(new Date(key.created))}</td>
-                    <td>
-                      {key.revoked_at === undefined ? (
-                        <Badge tone="good">{t.settings.keys.active}</Badge>
-                      ) : (
-                        <Badge>{t.settings.keys.revoked}</Badge>
-                      )}
-                    </td>
-                    <td className={table.right}>
-                      {key.revoked_at === undefined && (
-                        <Button onClick={() => setRevoking(key)}>{t.settings.keys.revoke}</Button>
-                      )}
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </ScrollBox>
-        )}
-      </Panel>
+      <ListPanel
+        title={t.settings.keys.list}
+        found={found}
+        rows={found.data}
+        empty={t.settings.keys.empty}
+        keyOf={(key) => key.id}
+        columns={[
+          { head: t.settings.keys.name, look: "cut", cell: (key) => <bdi>{key.name || "–"}</bdi> },
+          { head: t.settings.keys.id, cell: (key) => <code>{key.id}</code> },
+          { head: t.settings.keys.scope, cell: (key) => t.settings.keys.scopes[key.scope] },
+          {
+            head: t.settings.keys.sources,
+            look: "cut",
+            cell: (key) => key.scope === "write" && (key.sources.join(", ") || t.settings.keys.any),
+          },
+          { head: t.settings.keys.created, cell: (key) => formats.moment(new Date(key.created)) },
+          {
+            head: t.settings.keys.state,
+            cell: (key) =>
+              key.revoked_at === undefined ? (
+                <Badge tone="good">{t.settings.keys.active}</Badge>
+              ) : (
+                <Badge>{t.settings.keys.revoked}</Badge>
+              ),
+          },
+        ]}
+        actions={(key) =>
+          key.revoked_at === undefined && <Button onClick={() => setRevoking(key)}>{t.settings.keys.revoke}</Button>
+        }
+      />
       {revoking && (
         <Confirm
           title={t.settings.keys.revokeTitle}
@@ -113,28 +88,16 @@ function NewKeyForm({ onDone }: { onDone: () => void }) {
     mutationFn: createKey,
     onSuccess: () => client.invalidateQueries({ queryKey: ["keys"] }),
   });
-  const submit = (event: FormEvent) => {
-    event.preventDefault();
+  const submit = () => {
     const bounds =
       scope === "write"
         ? { sources: namesIn(sources), types: namesIn(types), origins: namesIn(origins) }
         : { sources: [], types: [], origins: [] };
     make.mutate({ scope, name: name.trim(), ...bounds });
   };
-  if (make.data) {
-    return (
-      <div className={styles.list} role="status">
-        <Notice tone="good">{t.settings.keys.shownOnce}</Notice>
-        <code className={styles.secret}>{make.data.key}</code>
-        <div className={styles.actions}>
-          <CopyButton text={make.data.key} />
-          <Button onClick={onDone}>{t.settings.keys.kept}</Button>
-        </div>
-      </div>
-    );
-  }
+  if (make.data) return <ShownOnce note={t.settings.keys.shownOnce} secret={make.data.key} onKept={onDone} />;
   return (
-    <form className={styles.form} onSubmit={submit}>
+    <RoomForm submit={t.settings.keys.make} tried={make} onSubmit={submit}>
       <SelectField
         label={t.settings.keys.scope}
         value={scope}
@@ -161,16 +124,6 @@ function NewKeyForm({ onDone }: { onDone: () => void }) {
           />
         </>
       )}
-      {make.error !== null && (
-        <div className={styles.wide}>
-          <Failure error={make.error} />
-        </div>
-      )}
-      <div className={`${styles.wide} ${styles.actions}`}>
-        <Button type="submit" kind="primary" busy={make.isPending}>
-          {t.settings.keys.make}
-        </Button>
-      </div>
-    </form>
+    </RoomForm>
   );
 }

@@ -1,6 +1,5 @@
 import { call } from "../../api/client.ts";
-
-export type Scope = "write" | "read" | "admin";
+import type { Scope } from "../../session/session.ts";
 
 export interface KeyRecord {
   id: string;

@@ -3,13 +3,10 @@ import { useState } from "react";
 import { call } from "../../api/client.ts";
 import { Button } from "../../design/Button.tsx";
 import { Dialog } from "../../design/Dialog.tsx";
-import { Empty, Failure, Loading } from "../../design/Notice.tsx";
-import { Panel } from "../../design/Panel.tsx";
-import { ScrollBox } from "../../design/ScrollBox.tsx";
-import table from "../../design/Table.module.css";
+import { Failure, Loading } from "../../design/Notice.tsx";
 import { useLanguage } from "../../language/language.tsx";
+import { ListPanel } from "../ListPanel.tsx";
 import styles from "../Room.module.css";
-import { RoomFailure } from "../RoomFailure.tsx";
 
 interface Mail {
   id: string;
@@ -27,57 +24,32 @@ export function OutboxPage() {
   const { t, formats } = useLanguage();
   const [open, setOpen] = useState<Mail | null>(null);
   // Not again and again: each look is written down as an admin's.
-  const { data, error, isPending, isFetching, refetch } = useQuery({
+  const found = useQuery({
     queryKey: ["outbox"],
     queryFn: ({ signal }) => call<{ mails: Mail[] }>("GET", "/v1/outbox", { signal }),
   });
   return (
     <div className={styles.room}>
-      <Panel
+      <ListPanel
         title={t.settings.rooms.outbox}
         note={t.settings.outbox.note}
-        actions={
-          <Button busy={isFetching} onClick={() => refetch()}>
+        controls={
+          <Button busy={found.isFetching} onClick={() => found.refetch()}>
             {t.states.refresh}
           </Button>
         }
-      >
-        {isPending && <Loading />}
-        <RoomFailure error={error} absent={t.settings.outbox.absent} onRetry={() => refetch()} />
-        {data?.mails.length === 0 && <Empty>{t.settings.outbox.empty}</Empty>}
-        {data && data.mails.length > 0 && (
-          <ScrollBox label={t.settings.rooms.outbox}>
-            <table className={table.table}>
-              <thead>
-                <tr>
-                  <th>{t.settings.outbox.at}</th>
-                  <th>{t.settings.outbox.to}</th>
-                  <th>{t.settings.outbox.subject}</th>
-                  <th>
-                    <span className="visually-hidden">{t.states.actions}</span>
-                  </th>
-                </tr>
-              </thead>
-              <tbody>
-                {data.mails.map((mail) => (
-                  <tr key={mail.id}>
-                    <td>{formats.moment(new Date(mail.at))}</td>
-                    <td className={styles.cut}>
-                      <bdi>{namesOf(mail.to)}</bdi>
-                    </td>
-                    <td className={styles.cut}>
-                      <bdi>{mail.subject}</bdi>
-                    </td>
-                    <td className={table.right}>
-                      <Button onClick={() => setOpen(mail)}>{t.states.open}</Button>
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </ScrollBox>
-        )}
-      </Panel>
+        found={found}
+        rows={found.data?.mails}
+        empty={t.settings.outbox.empty}
+        absent={t.settings.outbox.absent}
+        keyOf={(mail) => mail.id}
+        columns={[
+          { head: t.settings.outbox.at, cell: (mail) => formats.moment(new Date(mail.at)) },
+          { head: t.settings.outbox.to, look: "cut", cell: (mail) => <bdi>{namesOf(mail.to)}</bdi> },
+          { head: t.settings.outbox.subject, look: "cut", cell: (mail) => <bdi>{mail.subject}</bdi> },
+        ]}
+        actions={(mail) => <Button onClick={() => setOpen(mail)}>{t.states.open}</Button>}
+      />
       {open && <MailDialog mail={open} onClose={() => setOpen(null)} />}
     </div>
   );
