@@ -1,9 +1,11 @@
 //! What the end-to-end tests share: the real `sluice` binary, started on a folder and a port of its own, and other programs that look at
 //! what it stored.
 
+pub mod grafana;
 pub mod lambda;
 pub mod ministack;
 pub mod opensearch;
+pub mod prometheus;
 pub mod proxy;
 pub mod request;
 pub mod stack;

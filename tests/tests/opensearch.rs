@@ -17,6 +17,7 @@ use sluice_stages::index::{Index, IndexPorts, IndexSettings};
 use sluice_stages::item::{Item, Outcome};
 use sluice_testkit::contract;
 use sluice_testkit::memory::{MemoryQueue, MemoryTable, QueueRules};
+use sluice_tests::grafana::{self, Asks, Range};
 use sluice_tests::opensearch::OpenSearchServer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -204,6 +205,27 @@ async fn both_engines_give_the_same_answers() {
         }
     }
     assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_search_of_the_dashboards_finds_something() {
+    let Some(server) = OpenSearchServer::start(&[]).unwrap() else { return };
+    let registry = Arc::new(sluice_entry::schemas::registry(&[]).unwrap());
+    let events: Vec<String> = demo::day(now()).into_iter().step_by(3).collect();
+    let search = Arc::new(adapter(&server));
+    let stage = Stage::over(search.clone(), &registry);
+    stage.index.define_templates().await.unwrap();
+    deliver(&stage, messages(&events, &registry)).await;
+    until_found(search.as_ref(), "sluice-*", events.len() as u64).await;
+    let to = now().micros() / 1_000_000;
+    let mut asked = 0;
+    for question in grafana::questions(Range { from: to - 86_400, to }).unwrap() {
+        let Asks::OpenSearch(body) = question.asks else { continue };
+        let found = search.search("sluice-*", &body).await.unwrap_or_else(|e| panic!("{}: {e}", question.place));
+        assert!(grafana::has_data(&found["aggregations"]), "{}: {body:#} finds {found:#}", question.place);
+        asked += 1;
+    }
+    assert!(asked > 5, "{asked}");
 }
 
 /// The parts of an answer that both engines must agree on.

@@ -677,6 +677,42 @@ fn without_search_nothing_of_it_is_left() {
     }
 }
 
+#[test]
+fn with_a_console_its_bucket_is_closed_and_every_route_goes_through_the_distribution() {
+    let with = |console: &str| {
+        let values = BTreeMap::from([("Console".to_owned(), console.to_owned())]);
+        Topology::parse_with(&text(), &values).unwrap_or_else(|error| panic!("Console={console}: {error}"))
+    };
+    let without = with("no");
+    assert!(without.buckets.keys().all(|id| !id.contains("Console")));
+    let console = with("yes");
+    assert!(console.buckets.contains_key("ConsoleBucket"));
+    holds(data_is_encrypted_and_can_be_restored(&console));
+    for id in ["ApiFunction", "IngestFunction"] {
+        assert_eq!(without.functions[id].environment["SLUICE_ORIGIN_SECRET"], "", "nobody is believed");
+        let secret = &console.functions[id].environment["SLUICE_ORIGIN_SECRET"];
+        assert_eq!(secret, "{{resolve:secretsmanager:ConsoleOriginSecret}}", "{id}");
+    }
+    let text = text();
+    let patterns: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.trim().strip_prefix("- PathPattern: ")).collect();
+    let routes: BTreeSet<&str> = console.routes.iter().map(|route| route.pattern.as_str()).collect();
+    for route in &routes {
+        let route = route.replace("{proxy+}", "*");
+        let is_covered = |pattern: &&str| {
+            **pattern == route || pattern.strip_suffix('*').is_some_and(|beginning| route.starts_with(beginning))
+        };
+        assert!(patterns.iter().any(is_covered), "{route} is asked of the bucket: {patterns:?}");
+    }
+    // Nothing that is asked of the functions is kept, and each passes the function that says who asks.
+    let behaviours = text.split("- PathPattern: ").skip(1).map(|one| one.lines().take(8).collect::<String>());
+    for behaviour in behaviours {
+        for part in ["4135ea2d-6df8-44a3-9df3-4b5a84be39ad", "b689b0a8-53d0-40ab-baf2-68738e2966ac", "ConsoleClient."] {
+            assert!(behaviour.contains(part), "{part} is not in {behaviour}");
+        }
+    }
+}
+
 /// The stages of samconfig.toml with the parameters that they give.
 fn stages() -> BTreeMap<String, BTreeMap<String, String>> {
     let config: toml::Table = fs::read_to_string(root().join("samconfig.toml")).unwrap().parse().unwrap();

@@ -145,6 +145,25 @@ mod tests {
     }
 
     #[test]
+    fn on_aws_pages_have_the_same_headers() {
+        let template = include_str!("../../../template.yaml");
+        let reply = reply("index.html", file("1"), &HeaderMap::new());
+        let own = |name: &str| reply.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(own("x-content-type-options"), "nosniff", "which CloudFront's `ContentTypeOptions` sends");
+        for expected in [
+            format!("            ContentSecurityPolicy: \"{}\"\n", own("content-security-policy")),
+            "          ContentTypeOptions: { Override: true }\n".to_owned(),
+            format!("          ReferrerPolicy: {{ Override: true, ReferrerPolicy: {} }}\n", own("referrer-policy")),
+            format!(
+                "- {{ Header: cross-origin-opener-policy, Value: {}, Override: true }}\n",
+                own("cross-origin-opener-policy")
+            ),
+        ] {
+            assert!(template.contains(&expected), "{expected}");
+        }
+    }
+
+    #[test]
     fn a_file_is_guarded_cached_and_compressed() {
         let text = "let n = 1;\n".repeat(500);
         let plain = reply("assets/a.js", file(&text), &HeaderMap::new());

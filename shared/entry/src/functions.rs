@@ -1,5 +1,6 @@
 //! The functions: which event each takes, and the stage behind it.
 
+use crate::front::Front;
 use crate::settings::{SettingError, Settings};
 use crate::{Function, InvokeError, gateway, sqs};
 use async_trait::async_trait;
@@ -51,6 +52,8 @@ pub struct HttpFunction<S> {
     pub stage: S,
     /// Counts.
     pub counting: Counting,
+    /// Before the gateway.
+    pub front: Front,
 }
 
 /// Counts requests and how long each took.
@@ -65,17 +68,19 @@ pub struct Counting {
 #[async_trait]
 impl<S: HttpStage> Function for HttpFunction<S> {
     async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
-        answer(&self.stage, &self.counting, event, now).await
+        answer(&self.stage, &self.counting, &self.front, event, now).await
     }
 }
 
 async fn answer<S: HttpStage>(
     stage: &S,
     counting: &Counting,
+    front: &Front,
     event: &[u8],
     now: Timestamp,
 ) -> Result<Vec<u8>, InvokeError> {
-    let request = gateway::read(S::VERB, event)?;
+    let mut request = gateway::read(S::VERB, event)?;
+    front.undo(&mut request);
     let response = stage.answer(&request, now).await;
     let took_us = (counting.clock)().micros() - now.micros();
     let route = routes::template(&request.path);
@@ -125,13 +130,15 @@ pub struct ApiFunction {
     pub stage: Api,
     /// Counts.
     pub counting: Counting,
+    /// Before the gateway.
+    pub front: Front,
 }
 
 #[async_trait]
 impl Function for ApiFunction {
     async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
         if !is_tick(event) {
-            return answer(&self.stage, &self.counting, event, now).await;
+            return answer(&self.stage, &self.counting, &self.front, event, now).await;
         }
         let audited = self.stage.audit(false, now).await;
         let audited = audited.map_err(|source| InvokeError::Stage { function: "api", source })?;
@@ -272,7 +279,7 @@ mod tests {
     async fn a_request_is_counted_with_its_route_its_status_and_its_time() {
         let requests = Arc::new(Requests::new(Arc::new(MemoryTable::new())).unwrap());
         let counting = Counting { requests: requests.clone(), clock: || at(30_000) };
-        let function = HttpFunction { stage: Teapot, counting };
+        let function = HttpFunction { stage: Teapot, counting, front: Front::default() };
         let event = br#"{"rawPath":"/v1/rules/secret","requestContext":{"http":{"method":"get"}}}"#;
         function.invoke(event, at(0)).await.unwrap();
         requests.flush(at(0)).await;

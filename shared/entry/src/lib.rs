@@ -3,6 +3,7 @@
 //! This crate does not know which adapters stand behind the ports, nor whether AWS or the one-machine runtime made the event: both hand
 //! over the same JSON, so decoding, partial failures and replies are the same code everywhere.
 
+pub mod front;
 pub mod functions;
 pub mod gateway;
 #[cfg(feature = "lambda")]

@@ -117,6 +117,12 @@ pub const SETTINGS: &[Setting] = &[
         "dead_letters",
         "The dead-letter queues that are swept: `stage=URL`, comma-separated, each with the stage whose letters lie there.",
     ),
+    setting(
+        "origin_secret",
+        "",
+        World::Aws,
+        "What CloudFront sends along, so that its word on a client's address counts. Empty: nobody's does.",
+    ),
     resource("quarantine_queue", "URL of the quarantine queue."),
     resource(
         "queues",

@@ -43,6 +43,14 @@ pub(crate) const IGNORED_TYPES: &[Ignored] = &[
         kind: "AWS::SecretsManager::Secret",
         properties: &["Description", "GenerateSecretString", "Name", "Tags"],
     },
+    // The program serves the console by itself.
+    Ignored { kind: "AWS::CloudFront::Distribution", properties: &["DistributionConfig", "Tags"] },
+    Ignored {
+        kind: "AWS::CloudFront::Function",
+        properties: &["AutoPublish", "FunctionCode", "FunctionConfig", "Name"],
+    },
+    Ignored { kind: "AWS::CloudFront::OriginAccessControl", properties: &["OriginAccessControlConfig"] },
+    Ignored { kind: "AWS::CloudFront::ResponseHeadersPolicy", properties: &["ResponseHeadersPolicyConfig"] },
     // Mails lie in the outbox.
     Ignored { kind: "AWS::SES::EmailIdentity", properties: &["EmailIdentity", "Tags"] },
 ];
@@ -117,11 +125,14 @@ pub(crate) const IGNORED_PROPERTIES: &[(&str, &[&str])] = &[
 pub(crate) const ATTRIBUTES: &[(&str, &[&str])] = &[
     ("AWS::ApiGatewayV2::Api", &["ApiEndpoint", "ApiId"]),
     ("AWS::CloudFormation::Stack", &["Outputs.Database"]),
+    ("AWS::CloudFront::Distribution", &["DomainName", "Id"]),
+    ("AWS::CloudFront::Function", &["FunctionARN"]),
+    ("AWS::CloudFront::OriginAccessControl", &["Id"]),
     ("AWS::DynamoDB::Table", &["Arn"]),
     ("AWS::IAM::Role", &["Arn"]),
     ("AWS::Logs::LogGroup", &["Arn"]),
     ("AWS::OpenSearchService::Domain", &["Arn", "DomainEndpoint"]),
-    ("AWS::S3::Bucket", &["Arn", "DomainName"]),
+    ("AWS::S3::Bucket", &["Arn", "DomainName", "RegionalDomainName"]),
     ("AWS::SNS::Topic", &["TopicArn", "TopicName"]),
     ("AWS::SQS::Queue", &["Arn", "QueueName", "QueueUrl"]),
     ("AWS::Serverless::Function", &["Arn"]),

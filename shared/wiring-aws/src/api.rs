@@ -90,7 +90,8 @@ pub fn run() -> ExitCode {
             requests: counting.requests.clone(),
             outbox: None,
         };
-        Ok(Arc::new(ApiFunction { stage: Api::new(ports, settings), counting }) as Arc<dyn Function>)
+        Ok(Arc::new(ApiFunction { stage: Api::new(ports, settings), counting, front: start.front()? })
+            as Arc<dyn Function>)
     })
 }
 

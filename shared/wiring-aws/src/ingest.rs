@@ -15,6 +15,6 @@ pub fn run() -> ExitCode {
         let ports = IngestPorts { topic: start.topic()?, quarantine: start.quarantine()?, keys };
         let settings = ingest_settings(&start.settings)?;
         let stage = Ingest::new(ports, start.registry().await?, settings);
-        Ok(Arc::new(HttpFunction { stage, counting: start.counting()? }) as Arc<dyn Function>)
+        Ok(Arc::new(HttpFunction { stage, counting: start.counting()?, front: start.front()? }) as Arc<dyn Function>)
     })
 }

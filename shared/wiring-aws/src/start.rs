@@ -95,6 +95,12 @@ impl Start {
         Ok(sluice_entry::functions::Counting { requests: Arc::new(requests), clock: now })
     }
 
+    /// The distribution before the gateway.
+    #[cfg(any(feature = "api", feature = "ingest"))]
+    pub(crate) fn front(&self) -> Result<sluice_entry::front::Front, SettingError> {
+        Ok(sluice_entry::front::Front::sharing(self.settings.text("origin_secret")?))
+    }
+
     /// The quarantine queue.
     #[cfg(any(
         feature = "api",

@@ -18,6 +18,7 @@ use sluice_columnar::ParquetEncoder;
 use sluice_domain::schema::Registry;
 use sluice_domain::time::Timestamp;
 use sluice_entry::Function;
+use sluice_entry::front::Front;
 use sluice_entry::functions::{
     ApiFunction, Counting, DetectFunction, HttpFunction, QuarantineFunction, QueueFunction, ingest_settings,
     notify_settings,
@@ -115,7 +116,10 @@ impl Wiring {
         let mut functions: HashMap<String, Arc<dyn Function>> = HashMap::new();
         let ports = IngestPorts { topic: topic.clone(), quarantine: quarantine.clone(), keys: keys.clone() };
         let ingest = Arc::new(Ingest::new(ports, registry.clone(), ingest_settings(settings)?));
-        functions.insert("ingest".into(), Arc::new(HttpFunction { stage: ingest.clone(), counting: counting.clone() }));
+        // Behind the one machine's own gateway, which knows whom it believes.
+        let front = Front::default();
+        let function = HttpFunction { stage: ingest.clone(), counting: counting.clone(), front: front.clone() };
+        functions.insert("ingest".into(), Arc::new(function));
         let ports = ConvertPorts { objects: objects.clone(), table: table.clone(), quarantine: quarantine.clone() };
         let convert =
             Convert::new(ports, registry.clone(), Arc::new(ParquetEncoder::new()), ConvertSettings::default());
@@ -172,7 +176,7 @@ impl Wiring {
         };
         let metrics_allowed = settings.networks("metrics_allowed")?;
         let api = Api::new(ports, ApiSettings { sql_limits, sink_queues: sinks.queues, metrics_allowed });
-        functions.insert("api".into(), Arc::new(ApiFunction { stage: api, counting }));
+        functions.insert("api".into(), Arc::new(ApiFunction { stage: api, counting, front }));
 
         if let Some((id, f)) = topology.functions.iter().find(|(_, f)| !functions.contains_key(&f.verb)) {
             bail!("the template's function `{id}` names a stage `{}` that this program does not have", f.verb);
