@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Events of a file.
-const EVENTS: u64 = 200_000;
+const EVENTS: u64 = 1_000_000;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -60,13 +60,13 @@ fn compare(events: u64) -> anyhow::Result<()> {
         let folder = work.path().join("ours");
         run(Command::new(&me).arg("ours").arg(&file).arg(&folder).arg(slice_bytes.to_string()))
     };
-    let whole = ours(usize::MAX)?;
-    row("sluice, a file per partition", &whole, &whole, events);
-    row("sluice, in slices of 8 MiB as the stage does", &ours(8 << 20)?, &whole, events);
+    let slices = ours(8 << 20)?;
+    row("sluice, in slices of 8 MiB as the stage does", &slices, &slices, events);
+    row("sluice, a file per partition", &ours(usize::MAX)?, &slices, events);
     row(
         "arrow-json + parquet, each type flattened beforehand",
         &run(Command::new(&me).arg("arrow-json").arg(&file))?,
-        &whole,
+        &slices,
         events,
     );
     let python = root.join(".venv/bin/python");
@@ -89,7 +89,7 @@ fn compare(events: u64) -> anyhow::Result<()> {
         for variable in ["POLARS_MAX_THREADS", "OMP_NUM_THREADS", "ARROW_NUM_THREADS"] {
             command.env(variable, "1");
         }
-        row(name, &run(&mut command)?, &whole, events / share);
+        row(name, &run(&mut command)?, &slices, events / share);
     }
     println!();
     for (name, packed) in [("6 MB of readable JSON", false), ("6 MB of packed bodies", true)] {

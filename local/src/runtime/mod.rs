@@ -289,8 +289,10 @@ fn print_welcome(url: &str, admin_key: &str, first_link: Option<&str>, folder: &
     let welcome = format!(
         "\
 sluice {version} is up at {url}
+  game       {url}/
+  console    {url}/monitor{sign_in}
   data       {data}
-  admin key  {shown}{sign_in}
+  admin key  {shown}
 
 Try next, in another terminal (with `--data {data}` where it is not ./.sluice):
   sluice demo                                   send a day of sample events
