@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { Page } from "@playwright/test";
 import { ABSENT } from "./pages.ts";
-import { expect, test } from "./stage.ts";
+import { expect, test, withoutPush } from "./stage.ts";
 
 test.use({ allow: ABSENT });
 
@@ -151,6 +151,7 @@ test("live shows what arrives, and what arrived while it was paused", async ({ p
 test.describe("a lost connection", () => {
   test.use({ allow: new RegExp(`${ABSENT.source}|net::ERR_FAILED`) });
   test("is told, with the time of what is shown, and is over by itself", async ({ page, open }) => {
+    await withoutPush(page);
     await open("/monitor");
     await expect(page.getByText(/^Live · /)).toBeVisible();
     await page.route("**/v1/**", (route) => route.abort());

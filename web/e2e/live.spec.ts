@@ -1,7 +1,7 @@
 import type { WebSocketRoute } from "@playwright/test";
 import { answer, INCIDENTS } from "./answers.ts";
 import { ABSENT } from "./pages.ts";
-import { expect, test } from "./stage.ts";
+import { expect, test, withoutPush } from "./stage.ts";
 
 test.use({ allow: ABSENT });
 
@@ -54,7 +54,7 @@ test("a page that nobody looks at has no connection", async ({ page, open }) => 
 });
 
 test("a server without such a connection is asked every few seconds", async ({ page, open }) => {
-  await page.routeWebSocket("**/v1/live", (connection) => void connection.close());
+  await withoutPush(page);
   await open("/monitor");
   await expect(page.getByText(/^Live · /)).toBeVisible();
   let asked = 0;

@@ -1,7 +1,7 @@
 import type { Channel } from "../src/settings/channels/channels.ts";
 import { answer, CHANNELS, INCIDENTS, NEW_CALLS } from "./answers.ts";
 import { ABSENT } from "./pages.ts";
-import { expect, test } from "./stage.ts";
+import { expect, test, withoutPush } from "./stage.ts";
 
 // What people do who run it: channels, incidents, retention, dead letters, the way of an event.
 test.use({ allow: ABSENT });
@@ -109,6 +109,7 @@ test("how long things are kept is told in words", async ({ page, open }) => {
 });
 
 test("open incidents stand above everything, past ones in a list", async ({ page, open }) => {
+  await withoutPush(page);
   let incidents = INCIDENTS;
   await answer(page, { "GET /v1/incidents": () => ({ body: { incidents } }) });
   await open("/monitor");
@@ -207,7 +208,7 @@ test.describe("the way of an event", () => {
     await openEvent(page, open, "type:way.event");
     const way = page.getByRole("region", { name: "Way through the pipeline" });
     const station = (name: string) => way.getByRole("listitem").filter({ hasText: new RegExp(`^${name}`) });
-    await expect(station("Batch")).toContainText("of 12 events");
+    await expect(station("Batch")).toContainText("one of 12 events");
     await expect(station("Batch")).toContainText("req-7");
     await expect(station("Lake")).toContainText("part-0001.parquet");
     await expect(station("Detection")).toHaveText(/not known/);

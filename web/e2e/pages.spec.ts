@@ -3,6 +3,7 @@ import axe from "axe-core";
 import { answer, NEW_CALLS } from "./answers.ts";
 import { ABSENT, PAGES } from "./pages.ts";
 import { expect, test } from "./stage.ts";
+import { settled } from "./visit.ts";
 
 test.use({ allow: ABSENT });
 
@@ -16,13 +17,6 @@ test.beforeAll(async ({ sluice }) => {
   const rejected = { id: "bad", source: "square-blitz", type: "game.start", data: { play_id: 7 } };
   await sluice.api("POST", "/v1/events", [rejected]);
 });
-
-/** The page is there when nothing is being loaded any more. */
-async function settled(page: Page): Promise<void> {
-  await expect(page.getByRole("heading", { level: 1 })).toBeVisible();
-  await expect(page.getByText(/^(Loading…|불러오는 중…)$/)).toHaveCount(0);
-  await page.evaluate(() => document.fonts.ready);
-}
 
 interface Violation {
   id: string;

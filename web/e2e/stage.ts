@@ -39,6 +39,11 @@ export const test = base.extend<Fixtures, { sluice: Sluice }>({
   },
 });
 
+/** A server that tells nothing by itself: pages ask every 5 s. */
+export async function withoutPush(page: Page): Promise<void> {
+  await page.routeWebSocket("**/v1/live", (connection) => void connection.close());
+}
+
 function watch(page: Page, origin: string, report: (fault: string) => void): void {
   page.on("console", (message) => {
     const said = `console: ${message.text()} ${message.location().url}`;

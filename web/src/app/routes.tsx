@@ -156,10 +156,15 @@ const tree = root.addChildren([
 ]);
 
 export function makeRouter(client: QueryClient) {
-  return createRouter({
+  const router = createRouter({
     routeTree: tree,
     context: { client },
     scrollRestoration: true,
     defaultErrorComponent: FaultPage,
   });
+  // The page that was asked for is fetched while the server says who asks, and not after it.
+  // Where it cannot be had, the page says so when it is shown.
+  for (const route of router.getMatchedRoutes(router.latestLocation.pathname)[0])
+    void router.loadRouteChunk(route)?.catch(() => undefined);
+  return router;
 }

@@ -34,7 +34,7 @@ export function DataTable<Row>({ label, columns, rows, keyOf, actions }: Props<R
               </th>
             ))}
             {actions && (
-              <th>
+              <th className={table.end}>
                 <span className="visually-hidden">{t.states.actions}</span>
               </th>
             )}
@@ -49,7 +49,7 @@ export function DataTable<Row>({ label, columns, rows, keyOf, actions }: Props<R
                 </td>
               ))}
               {actions && (
-                <td>
+                <td className={table.end}>
                   <div className={table.actions}>{actions(row)}</div>
                 </td>
               )}

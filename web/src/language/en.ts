@@ -227,7 +227,7 @@ export const en = {
         unknown: "not known",
       },
       rows: (n: number) => (n === 1 ? "one row" : `${n} rows`),
-      batchOf: (n: string) => `of ${n} events`,
+      batchOf: (n: string) => `one of ${n} events`,
       request: "request",
       committed: "committed",
       indexed: "indexed",
@@ -363,7 +363,7 @@ export const en = {
       absent: "This server has no channels.",
     },
     retention: {
-      note: "How long what is kept. It is set in the schemas and the settings, and only told here.",
+      note: "How long everything is kept. Schemas and settings decide it; this page only shows it.",
       what: "What",
       long: "How long",
       meaning: "What that means",
@@ -380,7 +380,7 @@ export const en = {
         outbox: "Outbox",
       },
       meanings: {
-        search: "Older events are not found by search any more; SQL still has them.",
+        search: "Older events are not found by search any more; SQL has them as long as their table.",
         state: "An event that comes again within this time is stored once.",
         queue: "A message may wait this long before its stage.",
         deadLetters: "What could not be handled waits here, and moves to quarantine.",

@@ -226,7 +226,7 @@ export const ko: Messages = {
         unknown: "알 수 없음",
       },
       rows: (n) => `${n}행`,
-      batchOf: (n) => `이벤트 ${n}건`,
+      batchOf: (n) => `이벤트 ${n}건 가운데 하나`,
       request: "요청",
       committed: "커밋",
       indexed: "색인",
@@ -379,7 +379,7 @@ export const ko: Messages = {
         outbox: "보낸 편지함",
       },
       meanings: {
-        search: "더 오래된 이벤트는 검색에 나오지 않지만 SQL로는 볼 수 있습니다.",
+        search: "더 오래된 이벤트는 검색에 나오지 않지만 테이블이 보관하는 동안 SQL로는 볼 수 있습니다.",
         state: "이 기간 안에 다시 온 이벤트는 한 번만 저장됩니다.",
         queue: "메시지가 단계 앞에서 기다릴 수 있는 시간입니다.",
         deadLetters: "처리하지 못한 메시지가 여기서 기다리다가 격리로 옮겨집니다.",

@@ -1,5 +1,6 @@
 import { Link } from "@tanstack/react-router";
 import { DataTable } from "../design/DataTable.tsx";
+import { Moment } from "../design/Moment.tsx";
 import { Badge, Empty } from "../design/Notice.tsx";
 import type { Messages } from "../language/en.ts";
 import { useLanguage } from "../language/language.tsx";
@@ -65,7 +66,7 @@ export function Incidents({ incidents }: { incidents: readonly Incident[] }) {
           {
             head: t.monitor.fired,
             look: "right",
-            cell: ({ fired_at }) => <time dateTime={fired_at}>{formats.moment(new Date(fired_at))}</time>,
+            cell: ({ fired_at }) => <Moment at={fired_at} />,
           },
           {
             head: t.monitor.lasted,

@@ -6,6 +6,7 @@ import { metric } from "../api/search.ts";
 import { Chart } from "../charts/Chart.tsx";
 import type { ChartData } from "../charts/data.ts";
 import { type Column, DataTable } from "../design/DataTable.tsx";
+import { Moment } from "../design/Moment.tsx";
 import { Badge, Empty, Failure, Loading, type Tone } from "../design/Notice.tsx";
 import { PageHead } from "../design/PageHead.tsx";
 import { Panel } from "../design/Panel.tsx";
@@ -224,7 +225,7 @@ export function MonitorPage() {
                   >
                     <bdi>{messageOf(_source.data) ?? _source.subject ?? _source.type}</bdi>
                   </Link>
-                  <time dateTime={_source.time}>{formats.moment(new Date(_source.time))}</time>
+                  <Moment at={_source.time} />
                 </li>
               ))}
             </ul>

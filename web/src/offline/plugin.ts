@@ -20,7 +20,8 @@ export function offline(): Plugin {
         const source = textOf(bundle[START]);
         if (source === undefined) throw new Error(`the build has no ${START}`);
         const files = new Map(PLAIN.map((name) => [name, readFileSync(at(`../../public/${name}`))]));
-        for (const name of firstFiles(bundle)) files.set(name, Buffer.from(textOf(bundle[name]) ?? ""));
+        for (const [, name = ""] of source.matchAll(/(?:src|href)="\/(assets\/[^"]+)"/g))
+          files.set(name, Buffer.from(textOf(bundle[name]) ?? ""));
         const hash = createHash("sha256").update(source);
         for (const [name, bytes] of [...files].sort(([a], [b]) => (a < b ? -1 : 1))) hash.update(name).update(bytes);
         const paths = ["/", ...[...files.keys()].sort().map((name) => `/${name}`)];
@@ -38,20 +39,6 @@ export function workerText(template: string, version: string, paths: readonly st
     .replace('["__FILES__"]', JSON.stringify(paths));
   if (text.includes("__")) throw new Error("a place in the worker was not filled");
   return text;
-}
-
-/** What the first page loads before anything is opened: scripts that import each other, and their styles. */
-function firstFiles(bundle: Rolldown.OutputBundle): Set<string> {
-  const files = new Set<string>();
-  const visit = (name: string) => {
-    const chunk = bundle[name];
-    if (files.has(name) || chunk?.type !== "chunk") return;
-    files.add(name);
-    for (const style of chunk.viteMetadata?.importedCss ?? []) files.add(style);
-    for (const imported of chunk.imports) visit(imported);
-  };
-  for (const chunk of Object.values(bundle)) if (chunk.type === "chunk" && chunk.isEntry) visit(chunk.fileName);
-  return files;
 }
 
 function textOf(output: Rolldown.OutputAsset | Rolldown.OutputChunk | undefined): string | undefined {

@@ -2,6 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import { type Hit, tableOf } from "../../api/search.ts";
+import { Moment } from "../../design/Moment.tsx";
 import { Badge, type Tone } from "../../design/Notice.tsx";
 import { useLanguage } from "../../language/language.tsx";
 import { askLake } from "./ask.ts";
@@ -35,14 +36,14 @@ export function WayPart({ hit }: { hit: Hit }) {
       <h3 id={`${_id}-way`}>{t.explore.way.title}</h3>
       <ol className={styles.way} aria-busy={way.isPending || lake.isPending}>
         <Stop name={t.explore.way.happened} tone="good">
-          <At moment={event.time} exact />
+          <Moment at={event.time} exact />
         </Stop>
         <Stop name={t.explore.way.received} tone={event.receivedtime === undefined ? "warn" : "good"}>
-          {event.receivedtime === undefined ? t.explore.way.states.unknown : <At moment={event.receivedtime} exact />}
+          {event.receivedtime === undefined ? t.explore.way.states.unknown : <Moment at={event.receivedtime} exact />}
         </Stop>
         {stationsOf(told, lake.data).map((station) => (
           <Stop key={station.name} name={t.explore.way[station.name]} tone={TONES[station.state]}>
-            {way.isPending && station.state === "unknown" ? (
+            {station.name === "batch" && told?.batch ? null : way.isPending && station.state === "unknown" ? (
               t.states.loading
             ) : (
               <Badge tone={TONES[station.state]}>{t.explore.way.states[station.state]}</Badge>
@@ -73,7 +74,7 @@ export function WayPart({ hit }: { hit: Hit }) {
                 )}
                 {told?.lake.committed_at && (
                   <span>
-                    {t.explore.way.committed} <At moment={told.lake.committed_at} />
+                    {t.explore.way.committed} <Moment at={told.lake.committed_at} />
                   </span>
                 )}
                 {told?.lake.object && <code>{told.lake.object}</code>}
@@ -83,7 +84,7 @@ export function WayPart({ hit }: { hit: Hit }) {
               <>
                 {told?.search.indexed_at && (
                   <span>
-                    {t.explore.way.indexed} <At moment={told.search.indexed_at} />
+                    {t.explore.way.indexed} <Moment at={told.search.indexed_at} />
                   </span>
                 )}
                 <code>{_index}</code>
@@ -96,7 +97,7 @@ export function WayPart({ hit }: { hit: Hit }) {
                   <Link to="/settings/quarantine" search={{ record: `${record.day}/${record.id}` }}>
                     {record.code}
                   </Link>{" "}
-                  <At moment={record.at} />
+                  <Moment at={record.at} />
                 </span>
               ))}
           </Stop>
@@ -112,16 +113,6 @@ function Stop({ name, tone, children }: { name: string; tone: Tone; children: Re
       <span className={styles.name}>{name}</span>
       <span className={styles.told}>{children}</span>
     </li>
-  );
-}
-
-function At({ moment, exact }: { moment: string; exact?: boolean }) {
-  const { formats } = useLanguage();
-  const at = new Date(moment);
-  return (
-    <time dateTime={moment} className="number">
-      {exact ? formats.exact(at) : formats.moment(at)}
-    </time>
   );
 }
 

@@ -3,6 +3,7 @@ import { useState } from "react";
 import { Button } from "../../design/Button.tsx";
 import { Confirm } from "../../design/Dialog.tsx";
 import { SelectField, TextField } from "../../design/Field.tsx";
+import { Moment } from "../../design/Moment.tsx";
 import { Badge, Failure, Notice } from "../../design/Notice.tsx";
 import { Panel } from "../../design/Panel.tsx";
 import { Switch } from "../../design/Switch.tsx";
@@ -132,12 +133,12 @@ export function ChannelsPage() {
 }
 
 function LastDelivery({ last }: { last: Channel["last"] }) {
-  const { t, formats } = useLanguage();
+  const { t } = useLanguage();
   if (last === null) return t.settings.channels.never;
   return (
     <>
       <Badge tone={last.ok ? "good" : "bad"}>{last.ok ? t.settings.channels.ok : t.settings.channels.bad}</Badge>{" "}
-      <time dateTime={last.at}>{formats.moment(new Date(last.at))}</time>
+      <Moment at={last.at} />
       {last.error !== null && (
         <div className={styles.faint}>
           <bdi>{last.error}</bdi>

@@ -3,6 +3,7 @@ import { useState } from "react";
 import { call } from "../../api/client.ts";
 import { Button } from "../../design/Button.tsx";
 import { Confirm, Dialog } from "../../design/Dialog.tsx";
+import { Moment } from "../../design/Moment.tsx";
 import { Empty, Failure, Loading } from "../../design/Notice.tsx";
 import { useLanguage } from "../../language/language.tsx";
 import { useLive } from "../../live/live.ts";
@@ -115,7 +116,9 @@ function Letters({ queue, onClose }: { queue: string; onClose: () => void }) {
           <li key={letter.id} className={styles.list}>
             <dl className={styles.facts}>
               <dt>{t.settings.deadLetters.sent}</dt>
-              <dd>{formats.moment(new Date(letter.sent))}</dd>
+              <dd>
+                <Moment at={letter.sent} />
+              </dd>
               <dt>{t.settings.deadLetters.tries}</dt>
               <dd>{formats.count(letter.receive_count)}</dd>
               <dt>{t.monitor.events}</dt>

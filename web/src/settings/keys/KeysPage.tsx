@@ -3,6 +3,7 @@ import { useState } from "react";
 import { Button } from "../../design/Button.tsx";
 import { Confirm } from "../../design/Dialog.tsx";
 import { SelectField, TextField } from "../../design/Field.tsx";
+import { Moment } from "../../design/Moment.tsx";
 import { Badge } from "../../design/Notice.tsx";
 import { Panel } from "../../design/Panel.tsx";
 import { useLanguage } from "../../language/language.tsx";
@@ -15,7 +16,7 @@ import { createKey, type KeyRecord, listKeys, namesIn, revokeKey } from "./keys.
 const SCOPES: readonly Scope[] = ["write", "read", "admin"];
 
 export function KeysPage() {
-  const { t, formats } = useLanguage();
+  const { t } = useLanguage();
   const client = useQueryClient();
   // Counts the keys that were made, so that each begins with an empty form.
   const [made, setMade] = useState(0);
@@ -41,7 +42,7 @@ export function KeysPage() {
             look: "cut",
             cell: (key) => key.scope === "write" && (key.sources.join(", ") || t.settings.keys.any),
           },
-          { head: t.settings.keys.created, cell: (key) => formats.moment(new Date(key.created)) },
+          { head: t.settings.keys.created, cell: (key) => <Moment at={key.created} /> },
           {
             head: t.settings.keys.state,
             cell: (key) =>

@@ -3,6 +3,7 @@ import { useState } from "react";
 import { Button } from "../../design/Button.tsx";
 import { Confirm } from "../../design/Dialog.tsx";
 import { SelectField, TextField } from "../../design/Field.tsx";
+import { Moment } from "../../design/Moment.tsx";
 import { Failure } from "../../design/Notice.tsx";
 import { Panel } from "../../design/Panel.tsx";
 import { useLanguage } from "../../language/language.tsx";
@@ -15,7 +16,7 @@ import { changeRole, inviteMember, listMembers, removeMember } from "./members.t
 const ROLES: readonly Role[] = ["viewer", "editor", "admin"];
 
 export function MembersPage() {
-  const { t, formats } = useLanguage();
+  const { t } = useLanguage();
   const client = useQueryClient();
   const [removing, setRemoving] = useState<Member | null>(null);
   const refresh = () => client.invalidateQueries({ queryKey: ["members"] });
@@ -56,7 +57,7 @@ export function MembersPage() {
           },
           {
             head: t.settings.members.lastSeen,
-            cell: (member) => (member.last_seen_at ? formats.moment(new Date(member.last_seen_at)) : "–"),
+            cell: (member) => (member.last_seen_at ? <Moment at={member.last_seen_at} /> : "–"),
           },
         ]}
         actions={(member) => <Button onClick={() => setRemoving(member)}>{t.settings.members.remove}</Button>}

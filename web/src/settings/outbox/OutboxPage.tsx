@@ -3,6 +3,7 @@ import { useState } from "react";
 import { call } from "../../api/client.ts";
 import { Button } from "../../design/Button.tsx";
 import { Dialog } from "../../design/Dialog.tsx";
+import { Moment } from "../../design/Moment.tsx";
 import { Failure, Loading } from "../../design/Notice.tsx";
 import { useLanguage } from "../../language/language.tsx";
 import { ListPanel } from "../ListPanel.tsx";
@@ -21,7 +22,7 @@ interface WholeMail extends Mail {
 
 /** The mails that one machine wrote instead of sending them. */
 export function OutboxPage() {
-  const { t, formats } = useLanguage();
+  const { t } = useLanguage();
   const [open, setOpen] = useState<Mail | null>(null);
   // Not again and again: each look is written down as an admin's.
   const found = useQuery({
@@ -44,7 +45,7 @@ export function OutboxPage() {
         absent={t.settings.outbox.absent}
         keyOf={(mail) => mail.id}
         columns={[
-          { head: t.settings.outbox.at, cell: (mail) => formats.moment(new Date(mail.at)) },
+          { head: t.settings.outbox.at, cell: (mail) => <Moment at={mail.at} /> },
           { head: t.settings.outbox.to, look: "cut", cell: (mail) => <bdi>{namesOf(mail.to)}</bdi> },
           { head: t.settings.outbox.subject, look: "cut", cell: (mail) => <bdi>{mail.subject}</bdi> },
         ]}
@@ -57,7 +58,7 @@ export function OutboxPage() {
 
 /** Only the text part: the other is a page of its own. */
 function MailDialog({ mail, onClose }: { mail: Mail; onClose: () => void }) {
-  const { t, formats } = useLanguage();
+  const { t } = useLanguage();
   const { data, error, isPending, refetch } = useQuery({
     queryKey: ["outbox", mail.id],
     queryFn: ({ signal }) => call<WholeMail>("GET", `/v1/outbox/${encodeURIComponent(mail.id)}`, { signal }),
@@ -70,7 +71,9 @@ function MailDialog({ mail, onClose }: { mail: Mail; onClose: () => void }) {
           <bdi>{namesOf(mail.to)}</bdi>
         </dd>
         <dt>{t.settings.outbox.at}</dt>
-        <dd>{formats.moment(new Date(mail.at))}</dd>
+        <dd>
+          <Moment at={mail.at} />
+        </dd>
       </dl>
       {isPending && <Loading />}
       {error !== null && <Failure error={error} onRetry={() => refetch()} />}

@@ -2,6 +2,7 @@ import { useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { Button } from "../../design/Button.tsx";
 import { SelectField, TextField } from "../../design/Field.tsx";
+import { Moment } from "../../design/Moment.tsx";
 import { Badge } from "../../design/Notice.tsx";
 import { useLanguage } from "../../language/language.tsx";
 import { ListPanel } from "../ListPanel.tsx";
@@ -12,7 +13,7 @@ import { RecordDialog } from "./RecordDialog.tsx";
 import { TONES } from "./tones.ts";
 
 export function QuarantinePage() {
-  const { t, formats } = useLanguage();
+  const { t } = useLanguage();
   const client = useQueryClient();
   const { state, code = "", record: open } = useSearch({ from: "/console/settings/quarantine" });
   const navigate = useNavigate({ from: "/settings/quarantine" });
@@ -67,7 +68,7 @@ export function QuarantinePage() {
         empty={t.settings.quarantine.empty}
         keyOf={(record) => record.handle}
         columns={[
-          { head: t.settings.quarantine.received, cell: (record) => formats.moment(new Date(record.received)) },
+          { head: t.settings.quarantine.received, cell: (record) => <Moment at={record.received} /> },
           {
             head: t.settings.quarantine.state,
             cell: (record) => <Badge tone={TONES[record.state]}>{t.settings.quarantine.states[record.state]}</Badge>,
