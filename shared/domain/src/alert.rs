@@ -4,10 +4,12 @@
 //! tumbling window of event time; the alert's id is a hash of just these, so that whoever decides it makes the same id.
 
 mod fire;
+mod incident;
 mod mail;
 mod rule;
 
 pub use fire::{Alert, Direction, Trade, Watchlist, alert_id};
+pub use incident::{Incident, IncidentKind, IncidentState, PIPELINE, Recipient};
 pub use mail::MailText;
 pub use rule::{Channel, Comparison, Condition, Fluctuation, Language, Percent, Rule, RuleError, Side};
 pub use rule::{MAX_CHANNELS, MAX_RULE_BYTES, MAX_SYMBOLS};

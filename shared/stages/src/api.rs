@@ -5,6 +5,7 @@
 //! known keys and members that are refused, up to [`MAX_REFUSED_PER_HOUR`]; calls of nobody known are not, since anybody can make them.
 
 mod game;
+mod incidents;
 pub mod members;
 pub mod metrics;
 mod outbox;
@@ -124,6 +125,7 @@ impl Api {
             (["queues"], "GET") => self.queues(call).await,
             (["queues", name, "messages"], "GET") => self.peek(call, name).await,
             (["queues", name, "redrive"], "POST") => self.redrive(call, name).await,
+            (["incidents"], "GET") => self.incidents(call).await,
             (["rules"], "GET") => self.list_rules(call).await,
             (["rules"], "POST") => self.create_rule(call).await,
             (["rules", id], "GET") => self.get_rule(call, id).await,
@@ -311,6 +313,9 @@ impl Api {
     pub async fn audit(&self, deep: bool, now: Timestamp) -> Result<Audited, PortError> {
         let sinks: Vec<Sink> = self.settings.sink_queues.keys().copied().collect();
         let audited = audit::audit(&self.ports.audit, Asked { sinks: &sinks, deep }, now).await?;
+        if let Err(error) = audit::note(self.ports.table.as_ref(), audited.problems).await {
+            tracing::warn!(error.kind = ?error.kind, error.message = %error, "what the audit found could not be noted");
+        }
         for problem in &audited.told {
             tracing::error!(
                 sink = problem.sink.name(),

@@ -16,8 +16,9 @@ use crate::item::{Item, Outcome};
 use crate::quarantine::{self, Quarantined};
 use crate::rows::expiry;
 use futures::StreamExt as _;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
-use sluice_domain::alert::{Alert, Channel, FIRED};
+use sluice_domain::alert::{Alert, Channel, FIRED, Incident, IncidentState, MailText, RESOLVED, Recipient};
 use sluice_domain::event::Event;
 use sluice_domain::message;
 use sluice_domain::time::{SECOND_US, Timestamp};
@@ -71,6 +72,73 @@ struct Clock {
 impl Clock {
     fn now(self) -> Timestamp {
         self.begun.plus_micros(i64::try_from(self.started.elapsed().as_micros()).unwrap_or(0))
+    }
+}
+
+/// What is told.
+enum Notice {
+    /// A rule fired.
+    Alert(Box<Alert>),
+    /// Something in the product itself is wrong, or well again.
+    Incident(Box<Incident>),
+}
+
+impl Notice {
+    fn read(row: &Value) -> Result<Self, serde_json::Error> {
+        match row.get("incident") {
+            Some(incident) => Incident::deserialize(incident).map(|incident| Self::Incident(Box::new(incident))),
+            None => Alert::deserialize(&row["alert"]).map(|alert| Self::Alert(Box::new(alert))),
+        }
+    }
+
+    /// Id of its event, the same for all copies of it.
+    fn id(&self) -> String {
+        match self {
+            Self::Alert(alert) => alert.id.clone(),
+            Self::Incident(incident) => incident.event_id(incident.state),
+        }
+    }
+
+    fn decided(&self) -> Timestamp {
+        match self {
+            Self::Alert(alert) => alert.decided,
+            Self::Incident(incident) => incident.since(),
+        }
+    }
+
+    fn event_text(&self) -> String {
+        match self {
+            Self::Alert(alert) => alert.event_text(),
+            Self::Incident(incident) => incident.event_text(),
+        }
+    }
+
+    fn mail(&self, console_url: &str) -> MailText {
+        match self {
+            Self::Alert(alert) => alert.mail(console_url),
+            Self::Incident(incident) => incident.mail(console_url),
+        }
+    }
+
+    /// Whom it is told, in the order that deliveries are numbered by.
+    fn recipients(&self) -> Vec<Recipient> {
+        match self {
+            Self::Alert(alert) => {
+                let to = |Channel::Email { to }: &Channel| Recipient::Address(to.clone());
+                alert.channels.iter().map(to).collect()
+            }
+            Self::Incident(incident) => incident.told.clone(),
+        }
+    }
+
+    /// The event that whoever is told of this must have been told of before.
+    fn after(&self) -> Option<String> {
+        match self {
+            Self::Incident(incident) if incident.state == IncidentState::Resolved => {
+                Some(incident.event_id(IncidentState::Firing))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -142,9 +210,8 @@ impl Notify {
         let mut failed = Ok(());
         for event in &events {
             let told = match event {
-                // What is over is not told yet.
-                Ok(event) if event.event_type != FIRED => Ok(()),
-                Ok(event) => self.alert(event, clock).await,
+                Ok(event) if event.event_type != FIRED && event.event_type != RESOLVED => Ok(()),
+                Ok(event) => self.told(event, clock).await,
                 Err((raw, e)) => {
                     let bytes = raw.as_bytes();
                     self.give_up(Quarantined::new("notify", &[bytes], e.code, &e.reason, now, bytes.to_vec())).await
@@ -155,7 +222,7 @@ impl Notify {
         failed
     }
 
-    async fn alert(&self, event: &Event<'_>, clock: Clock) -> Result<(), String> {
+    async fn told(&self, event: &Event<'_>, clock: Clock) -> Result<(), String> {
         let missing = |code: &str, reason: &str| {
             let mut text = String::new();
             event.write(&mut text);
@@ -166,35 +233,42 @@ impl Notify {
             let reason = format!("alert `{}` was not decided here, or so long ago that it is forgotten", event.id);
             return self.give_up(missing("unknown_alert", &reason)).await;
         };
-        let alert: Alert = match serde_json::from_value(row.value["alert"].clone()) {
-            Ok(alert) => alert,
+        let notice = match Notice::read(&row.value) {
+            Ok(notice) => notice,
             Err(e) => return self.give_up(missing("unreadable_alert", &e.to_string())).await,
         };
-        let deliveries = alert.channels.iter().enumerate().map(|(n, channel)| self.deliver(&alert, n, channel, clock));
+        let recipients = notice.recipients();
+        let deliveries = recipients.iter().enumerate().map(|(n, to)| self.deliver(&notice, n, to, clock));
         futures::future::join_all(deliveries).await.into_iter().fold(Ok(()), Result::and)
     }
 
-    async fn deliver(&self, alert: &Alert, n: usize, channel: &Channel, clock: Clock) -> Result<(), String> {
+    async fn deliver(&self, notice: &Notice, n: usize, to: &Recipient, clock: Clock) -> Result<(), String> {
         let now = clock.now();
-        let key = Key::new(DELIVERIES, format!("{}#{n}", alert.id));
+        let id = notice.id();
+        if let Some(before) = notice.after()
+            && !self.is_over(&Key::new(DELIVERIES, format!("{before}#{n}"))).await?
+        {
+            return Err(format!("`{id}` is told after `{before}`, which is not delivered yet"));
+        }
+        let key = Key::new(DELIVERIES, format!("{id}#{n}"));
         let version = match self.claim(&key, now).await? {
             Claim::Held(version) => version,
             Claim::Over => return Ok(()),
         };
-        let failed = match self.send(alert, n, channel).await {
+        let failed = match self.send(notice, n, to).await {
             Ok(()) => {
-                tracing::info!(alert.id = %alert.id, notify.channel = n, notify.kind = channel.kind(), "sent");
+                tracing::info!(alert.id = %id, notify.recipient = n, "sent");
                 return self.mark(&key, &json!({"state": "sent", "at": now.to_micros_text()}), now).await;
             }
             Err(e) => e,
         };
         let reason = full_text(&failed);
         if matches!(failed.kind, ErrorKind::Invalid | ErrorKind::TooLarge) {
-            tracing::warn!(alert.id = %alert.id, notify.channel = n, error = %failed, "can never be sent");
-            let cause = [alert.id.as_bytes(), &n.to_le_bytes()];
-            let bytes = alert.event_text().into_bytes();
-            let what = format!("channel {n} ({}): {reason}", channel.kind());
-            let record = Quarantined::new("notify", &cause, "undeliverable", &what, alert.decided, bytes);
+            tracing::warn!(alert.id = %id, notify.recipient = n, error = %failed, "can never be sent");
+            let cause = [id.as_bytes(), &n.to_le_bytes()];
+            let bytes = notice.event_text().into_bytes();
+            let what = format!("recipient {n}: {reason}");
+            let record = Quarantined::new("notify", &cause, "undeliverable", &what, notice.decided(), bytes);
             let given_up = self.give_up(record).await;
             if given_up.is_ok() {
                 let value = json!({"state": "failed", "at": now.to_micros_text(), "reason": reason});
@@ -205,9 +279,15 @@ impl Notify {
         let free = json!({"state": "waiting", "reason": reason});
         let released = self.ports.table.write(vec![put(&key, &free, Condition::Version(version), now)]).await;
         if let Err(error) = released {
-            tracing::debug!(alert.id = %alert.id, error = %error, "the claim stays until it runs out");
+            tracing::debug!(alert.id = %id, error = %error, "the claim stays until it runs out");
         }
         Err(reason)
+    }
+
+    /// Whether a delivery was made, or can never be.
+    async fn is_over(&self, key: &Key) -> Result<bool, String> {
+        let row = self.ports.table.get(std::slice::from_ref(key)).await.map_err(|e| full_text(&e))?.pop().flatten();
+        Ok(row.is_some_and(|row| matches!(row.value["state"].as_str(), Some("sent" | "failed"))))
     }
 
     async fn claim(&self, key: &Key, now: Timestamp) -> Result<Claim, String> {
@@ -247,13 +327,15 @@ impl Notify {
         Err(last)
     }
 
-    async fn send(&self, alert: &Alert, n: usize, channel: &Channel) -> Result<(), PortError> {
-        let Channel::Email { to } = channel;
-        let mail = alert.mail(&self.settings.console_url);
+    async fn send(&self, notice: &Notice, n: usize, to: &Recipient) -> Result<(), PortError> {
+        let Recipient::Address(to) = to else {
+            return Err(PortError::new(ErrorKind::Invalid, "notify.send", "there is no such channel"));
+        };
+        let mail = notice.mail(&self.settings.console_url);
         let domain =
             self.settings.from.rsplit_once('@').map_or("localhost", |(_, domain)| domain.trim_end_matches('>'));
         let email = Email {
-            message_id: format!("{}.{n}@{domain}", alert.id),
+            message_id: format!("{}.{n}@{domain}", notice.id()),
             from: self.settings.from.clone(),
             to: to.clone(),
             subject: mail.subject,

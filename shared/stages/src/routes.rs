@@ -106,6 +106,10 @@ pub const OPERATIONS: &[Operation] = &[
     get("/v1/queues", Needs::Read, "The queues"),
     Operation { query: &["limit"], ..get("/v1/queues/{name}/messages", Needs::Edit, "Looks at messages of a queue") },
     post("/v1/queues/{name}/redrive", Needs::Edit, "Sends dead letters again", REDRIVE),
+    Operation {
+        query: &["state", "limit"],
+        ..get("/v1/incidents", Needs::Read, "What went wrong in the product itself, newest first")
+    },
     get("/v1/rules", Needs::Edit, "All rules"),
     Operation { status: 201, ..post("/v1/rules", Needs::Edit, "Makes a rule", ANY_OBJECT) },
     get("/v1/rules/{id}", Needs::Edit, "A rule"),

@@ -793,10 +793,10 @@ async fn unknown_alerts_and_unreadable_messages_go_to_quarantine_and_others_are_
         expires_at: None,
     };
     world.rows.write(vec![corrupt]).await.unwrap();
-    let mut half = batch("c3", &[event("x", "alert.resolved")]);
+    let mut half = batch("c3", &[event("never ended", "alert.resolved")]);
     half.body = half.body.replace("\"events\":[", "\"events\":[{},");
     let items = [
-        batch("c1", &[event("never", "alert.fired"), event("over", "alert.resolved"), event("corrupt", "alert.fired")]),
+        batch("c1", &[event("never", "alert.fired"), event("over", "alert.muted"), event("corrupt", "alert.fired")]),
         Item { id: "x".into(), body: "?".into(), receive_count: 1 },
         half,
         alerts[0].clone(),
@@ -804,7 +804,7 @@ async fn unknown_alerts_and_unreadable_messages_go_to_quarantine_and_others_are_
     assert!(all_done(&world.notify().run(&items, now()).await));
     let mut codes: Vec<String> = world.quarantined().into_iter().map(|q| q.code).collect();
     codes.sort();
-    assert_eq!(codes, ["malformed_message", "malformed_message", "unknown_alert", "unreadable_alert"]);
+    assert_eq!(codes, ["malformed_message", "malformed_message", "unknown_alert", "unknown_alert", "unreadable_alert"]);
     assert_eq!(world.mails().len(), 2);
 }
 

@@ -28,6 +28,7 @@ use sluice_stages::access::Keys;
 use sluice_stages::api::{Api, ApiPorts, ApiSettings};
 use sluice_stages::convert::{Convert, ConvertPorts, ConvertSettings};
 use sluice_stages::detect::{Detect, DetectPorts, DetectSettings};
+use sluice_stages::incidents::Incidents;
 use sluice_stages::index::{Index, IndexPorts, IndexSettings};
 use sluice_stages::ingest::{Ingest, IngestPorts};
 use sluice_stages::ledger::CountingOff;
@@ -41,6 +42,7 @@ use sluice_stages::quarantine::sweep::{Letters, Sweep};
 use sluice_stages::requests::Requests;
 use sluice_stages::rules::Rules;
 use sluice_stages::sessions::Sessions;
+use sluice_stages::watch::{Machine, Watch, WatchPorts, WatchSettings};
 use sluice_template::{Pattern, Topology, Trigger};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -72,6 +74,7 @@ pub struct Wiring {
     pub sessions: Arc<Sessions>,
     /// Functions by verb, without those that are switched off.
     pub functions: HashMap<String, Arc<dyn Function>>,
+    topic: Arc<dyn Topic>,
 }
 
 impl Wiring {
@@ -153,7 +156,7 @@ impl Wiring {
             search,
             sql,
             table,
-            topic,
+            topic: topic.clone(),
             queues,
             keys: keys.clone(),
             members: members.clone(),
@@ -178,7 +181,25 @@ impl Wiring {
             bail!("the template's function `{id}` names a stage `{}` that this program does not have", f.verb);
         }
         functions.retain(|verb, _| !off.contains(verb));
-        Ok(Self { state, keys, members, sessions, functions })
+        Ok(Self { state, keys, members, sessions, functions, topic })
+    }
+
+    /// What watches over all of this.
+    pub fn watch(&self, topology: &Topology, settings: &Settings, machine: Arc<dyn Machine>) -> anyhow::Result<Watch> {
+        let table = self.state.table();
+        let ports = WatchPorts {
+            queues: self.state.console(),
+            table: table.clone(),
+            machine,
+            incidents: Incidents::new(table, self.topic.clone()),
+        };
+        let is_consumed = |queue: &&String| !topology.consumers(queue).is_empty();
+        let settings = WatchSettings {
+            consumed: topology.queues.keys().filter(is_consumed).cloned().collect(),
+            max_lag: Duration::from_secs(settings.number("lag_alert_s")?),
+            min_free_bytes: settings.number("disk_free_alert_bytes")?,
+        };
+        Ok(Watch::new(ports, settings))
     }
 }
 
