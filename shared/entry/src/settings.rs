@@ -90,6 +90,12 @@ pub const SETTINGS: &[Setting] = &[
         "Addresses or CIDR ranges, comma-separated, that get `/metrics` without a key. Behind a proxy that is not in `trusted_proxies` every client has the proxy's address.",
     ),
     setting(
+        "private_networks",
+        "",
+        World::Both,
+        "Addresses or CIDR ranges, comma-separated, that webhooks may call although they are not public ones. Empty: public ones only.",
+    ),
+    setting(
         "quarantine_per_key_hour",
         "10000",
         World::Both,

@@ -12,6 +12,7 @@
 //! in that row until it was, so whoever looks next goes on with it; `notify` sends an event's mail once, however often it was published. No
 //! clock is compared with another: the time of an incident is only shown.
 
+use crate::channels;
 use crate::detect::{ALERTS, KEEP_ALERT_US, event_message};
 use crate::members::Members;
 use crate::rows::{self, corrupt, expiry};
@@ -167,6 +168,10 @@ impl Incidents {
 
     /// Whom an incident that begins now is told: the channels for operators, or else the admins.
     async fn recipients(&self) -> Result<Vec<Recipient>, PortError> {
+        let operators = channels::operators(self.table.as_ref()).await?;
+        if !operators.is_empty() {
+            return Ok(operators.into_iter().take(MAX_TOLD).collect());
+        }
         let admins = Members::admin_addresses(self.table.as_ref()).await?;
         Ok(admins.into_iter().map(Recipient::Address).take(MAX_TOLD).collect())
     }

@@ -5,8 +5,10 @@
 //! done. Time is an argument.
 
 pub mod access;
+mod alarm;
 pub mod api;
 pub mod attempts;
+pub mod channels;
 pub mod convert;
 pub mod detect;
 pub mod exposition;

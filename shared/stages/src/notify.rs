@@ -5,24 +5,31 @@
 //! every copy has the same `Message-ID`. A channel that fails does not hold back the others: the message comes again, and those that are
 //! marked are left out.
 //!
+//! What went wrong in the product itself (`crate::incidents`) is told to whom it was decided to be told when it fired, and its end only after
+//! its beginning. On AWS the alarms of CloudWatch come the same way: a message of one is taken as a sighting, and what it leads to comes back
+//! through the topic.
+//!
 //! A claim runs out [`LEASE_US`] after it was made, so a message whose consumer died is sent by the next delivery after that. It spares a
 //! second mail and decides nothing else: where clocks differ or a consumer is held up for longer than that, a mail goes out twice, and
 //! never not at all: only a delivery that was sent, or can never be, is marked, and only then its message is acknowledged. Claims and releases
 //! name the version that they have seen, so one that lands late takes nothing from its successor; a mark is a fact and takes effect
 //! whenever it lands.
 
+use crate::alarm;
+use crate::channels::{Channels, Letter, Sent};
 use crate::detect::{ALERTS, KEEP_ALERT_US, full_text};
+use crate::incidents::Incidents;
 use crate::item::{Item, Outcome};
 use crate::quarantine::{self, Quarantined};
 use crate::rows::expiry;
 use futures::StreamExt as _;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
-use sluice_domain::alert::{Alert, Channel, FIRED, Incident, IncidentState, MailText, RESOLVED, Recipient};
+use sluice_domain::alert::{Alert, Channel, FIRED, Incident, IncidentState, RESOLVED, Recipient};
 use sluice_domain::event::Event;
 use sluice_domain::message;
 use sluice_domain::time::{SECOND_US, Timestamp};
-use sluice_ports::{Condition, Email, ErrorKind, Key, Mail, PortError, Queue, SEND_TIMEOUT, Table, Write};
+use sluice_ports::{Condition, ErrorKind, Hooks, Key, Mail, Queue, SEND_TIMEOUT, Table, Topic, Write};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,6 +41,8 @@ pub const LEASE_US: i64 = SEND_TIMEOUT.as_micros() as i64 + LEASE_MARGIN_US;
 const LEASE_MARGIN_US: i64 = 5 * SECOND_US;
 /// Messages that are worked on at the same time.
 const CONCURRENT_MESSAGES: usize = 8;
+/// Of one message, deliveries that are made at the same time: more than a rule has channels.
+const CONCURRENT_DELIVERIES: usize = 20;
 /// How often a row is written again.
 const ATTEMPTS: usize = 3;
 
@@ -41,8 +50,12 @@ const ATTEMPTS: usize = 3;
 pub struct NotifyPorts {
     /// Sends mail.
     pub mail: Arc<dyn Mail>,
+    /// Posts to web addresses.
+    pub hooks: Arc<dyn Hooks>,
     /// Alerts and deliveries.
     pub table: Arc<dyn Table>,
+    /// Where goes what CloudWatch's alarms lead to.
+    pub topic: Arc<dyn Topic>,
     /// Where goes what can never be sent.
     pub quarantine: Arc<dyn Queue>,
 }
@@ -59,6 +72,8 @@ pub struct NotifySettings {
 /// The stage.
 pub struct Notify {
     ports: NotifyPorts,
+    channels: Channels,
+    incidents: Incidents,
     settings: NotifySettings,
 }
 
@@ -113,11 +128,13 @@ impl Notice {
         }
     }
 
-    fn mail(&self, console_url: &str) -> MailText {
-        match self {
-            Self::Alert(alert) => alert.mail(console_url),
-            Self::Incident(incident) => incident.mail(console_url),
-        }
+    fn letter(&self, console_url: &str) -> Letter {
+        let (mail, json) = match self {
+            // A rule names mail addresses only.
+            Self::Alert(alert) => (alert.mail(console_url), Value::Null),
+            Self::Incident(incident) => (incident.mail(console_url), incident.to_json()),
+        };
+        Letter { id: self.id(), mail, json }
     }
 
     /// Whom it is told, in the order that deliveries are numbered by.
@@ -153,7 +170,10 @@ enum Claim {
 impl Notify {
     /// A stage over these ports.
     pub fn new(ports: NotifyPorts, settings: NotifySettings) -> Self {
-        Self { ports, settings }
+        let (table, mail, hooks) = (ports.table.clone(), ports.mail.clone(), ports.hooks.clone());
+        let channels = Channels { table, mail, hooks, from: settings.from.clone() };
+        let incidents = Incidents::new(ports.table.clone(), ports.topic.clone());
+        Self { ports, channels, incidents, settings }
     }
 
     /// Takes a delivery; one outcome per item, in order.
@@ -199,6 +219,14 @@ impl Notify {
             let bytes = item.body.as_bytes();
             Quarantined::new("notify", &[bytes], code, reason, now, bytes.to_vec())
         };
+        match alarm::read(&item.body) {
+            None => {}
+            Some(Ok(None)) => return Ok(()),
+            Some(Ok(Some(sighting))) => {
+                return self.incidents.see(&sighting, now).await.map(drop).map_err(|e| full_text(&e));
+            }
+            Some(Err(reason)) => return self.give_up(whole("malformed_alarm", &reason)).await,
+        }
         let unpacked = match message::unpack(&item.body) {
             Ok(unpacked) => unpacked,
             Err(e) => return self.give_up(whole(e.code, &e.reason)).await,
@@ -238,8 +266,11 @@ impl Notify {
             Err(e) => return self.give_up(missing("unreadable_alert", &e.to_string())).await,
         };
         let recipients = notice.recipients();
-        let deliveries = recipients.iter().enumerate().map(|(n, to)| self.deliver(&notice, n, to, clock));
-        futures::future::join_all(deliveries).await.into_iter().fold(Ok(()), Result::and)
+        // Collected first (nothing has begun yet): a stream with a closure in it asks more of the caller's future than it can give.
+        let deliveries: Vec<_> =
+            recipients.iter().enumerate().map(|(n, to)| self.deliver(&notice, n, to, clock)).collect();
+        let told: Vec<_> = futures::stream::iter(deliveries).buffer_unordered(CONCURRENT_DELIVERIES).collect().await;
+        told.into_iter().fold(Ok(()), Result::and)
     }
 
     async fn deliver(&self, notice: &Notice, n: usize, to: &Recipient, clock: Clock) -> Result<(), String> {
@@ -255,8 +286,12 @@ impl Notify {
             Claim::Held(version) => version,
             Claim::Over => return Ok(()),
         };
-        let failed = match self.send(notice, n, to).await {
-            Ok(()) => {
+        let letter = notice.letter(&self.settings.console_url);
+        let failed = match self.channels.send(&letter, n, to, now).await {
+            Ok(Sent::Gone) => {
+                return self.mark(&key, &json!({"state": "gone", "at": now.to_micros_text()}), now).await;
+            }
+            Ok(Sent::Told) => {
                 tracing::info!(alert.id = %id, notify.recipient = n, "sent");
                 return self.mark(&key, &json!({"state": "sent", "at": now.to_micros_text()}), now).await;
             }
@@ -287,7 +322,7 @@ impl Notify {
     /// Whether a delivery was made, or can never be.
     async fn is_over(&self, key: &Key) -> Result<bool, String> {
         let row = self.ports.table.get(std::slice::from_ref(key)).await.map_err(|e| full_text(&e))?.pop().flatten();
-        Ok(row.is_some_and(|row| matches!(row.value["state"].as_str(), Some("sent" | "failed"))))
+        Ok(row.is_some_and(|row| matches!(row.value["state"].as_str(), Some("sent" | "failed" | "gone"))))
     }
 
     async fn claim(&self, key: &Key, now: Timestamp) -> Result<Claim, String> {
@@ -300,7 +335,7 @@ impl Notify {
             let (condition, next) = match &row {
                 None => (Condition::Absent, 1),
                 Some(row) => match row.value["state"].as_str() {
-                    Some("sent" | "failed") => return Ok(Claim::Over),
+                    Some("sent" | "failed" | "gone") => return Ok(Claim::Over),
                     Some("sending") if row.value["by"] == by.as_str() => return Ok(Claim::Held(row.version)),
                     Some("sending") if until_of(&row.value).is_some_and(|until| until > now) => return Err(last),
                     _ => (Condition::Version(row.version), row.version + 1),
@@ -325,24 +360,6 @@ impl Notify {
             }
         }
         Err(last)
-    }
-
-    async fn send(&self, notice: &Notice, n: usize, to: &Recipient) -> Result<(), PortError> {
-        let Recipient::Address(to) = to else {
-            return Err(PortError::new(ErrorKind::Invalid, "notify.send", "there is no such channel"));
-        };
-        let mail = notice.mail(&self.settings.console_url);
-        let domain =
-            self.settings.from.rsplit_once('@').map_or("localhost", |(_, domain)| domain.trim_end_matches('>'));
-        let email = Email {
-            message_id: format!("{}.{n}@{domain}", notice.id()),
-            from: self.settings.from.clone(),
-            to: to.clone(),
-            subject: mail.subject,
-            text: mail.text,
-            html: mail.html,
-        };
-        self.ports.mail.send(email).await
     }
 
     async fn give_up(&self, record: Quarantined) -> Result<(), String> {

@@ -17,7 +17,7 @@ use sluice_stages::notify::{LEASE_US, Notify, NotifyPorts, NotifySettings};
 use sluice_stages::quarantine::Quarantined;
 use sluice_stages::rules::Rules;
 use sluice_testkit::fault::{Fault, Faulty};
-use sluice_testkit::memory::{MemoryMail, MemoryQueue, MemoryTable, MemoryTopic};
+use sluice_testkit::memory::{MemoryHooks, MemoryMail, MemoryQueue, MemoryTable, MemoryTopic};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -172,13 +172,15 @@ impl World {
 
     fn notify(&self) -> Notify {
         let ports =
-            NotifyPorts { mail: self.mail.clone(), table: self.table.clone(), quarantine: self.quarantine.clone() };
+            NotifyPorts { mail: self.mail.clone(), hooks: Arc::new(MemoryHooks::new()), table: self.table.clone(), topic: self.topic.clone(), quarantine: self.quarantine.clone() };
         Notify::new(ports, notify_settings())
     }
 
     fn powered_notify(&self, power: &Arc<Power>) -> Notify {
         let ports = NotifyPorts {
             mail: Arc::new(Powered(self.mail.clone(), power.clone())),
+            hooks: Arc::new(MemoryHooks::new()),
+            topic: self.topic.clone(),
             table: Arc::new(Powered(self.table.clone(), power.clone())),
             quarantine: Arc::new(Powered(self.quarantine.clone(), power.clone())),
         };

@@ -9,12 +9,13 @@ use sluice_domain::time::{SECOND_US, Timestamp};
 use sluice_ports::{
     Condition, Delivery, Depth, ErrorKind, Item as Row, Key, Message, PortError, Query, QueueConsole, Table, Write,
 };
+use sluice_stages::channels::{Channel, Channels};
 use sluice_stages::incidents::{Incidents, Sighting};
 use sluice_stages::item::{Item, Outcome};
 use sluice_stages::notify::{Notify, NotifyPorts, NotifySettings};
 use sluice_stages::watch::{Machine, Watch, WatchPorts, WatchSettings};
 use sluice_testkit::fault::{Fault, Faulty};
-use sluice_testkit::memory::{MemoryMail, MemoryQueue, MemoryTable, MemoryTopic};
+use sluice_testkit::memory::{MemoryHooks, MemoryMail, MemoryQueue, MemoryTable, MemoryTopic};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -62,6 +63,7 @@ struct World {
     topic: Arc<Faulty<MemoryTopic>>,
     events: Arc<MemoryTopic>,
     mail: Arc<Faulty<MemoryMail>>,
+    hooks: Arc<Faulty<MemoryHooks>>,
     quarantine: Arc<MemoryQueue>,
     sights: Arc<Sights>,
     told: Mutex<usize>,
@@ -90,6 +92,7 @@ impl World {
             topic: Arc::new(Faulty::over(events.clone())),
             events,
             mail: Arc::new(Faulty::new(MemoryMail::new())),
+            hooks: Arc::new(Faulty::new(MemoryHooks::new())),
             quarantine: Arc::new(MemoryQueue::new()),
             sights: Arc::default(),
             told: Mutex::default(),
@@ -130,7 +133,7 @@ impl World {
 
     fn notify(&self) -> Notify {
         let ports =
-            NotifyPorts { mail: self.mail.clone(), table: self.table.clone(), quarantine: self.quarantine.clone() };
+            NotifyPorts { mail: self.mail.clone(), hooks: self.hooks.clone(), table: self.table.clone(), topic: self.topic.clone(), quarantine: self.quarantine.clone() };
         Notify::new(ports, NotifySettings { from: "sluice@example.org".into(), console_url: String::new() })
     }
 
@@ -398,4 +401,102 @@ async fn an_event_that_nobody_decided_is_told_to_nobody() {
     assert!(world.take(&[Item { id: "1".into(), body, receive_count: 1 }]).await);
     assert!(world.mails().is_empty());
     assert!(world.quarantine.sent()[0].body.contains("unknown_alert"));
+}
+
+async fn channel(world: &World, text: &str) -> Channel {
+    let channels = Channels {
+        table: world.table.clone(),
+        mail: world.mail.clone(),
+        hooks: world.hooks.clone(),
+        from: "sluice@example.org".into(),
+    };
+    channels.create(serde_json::from_str(text).unwrap(), at(0)).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_channel_that_is_down_holds_back_no_other_and_is_told_later() {
+    let world = World::new().await;
+    channel(&world, r#"{"kind":"webhook","name":"Pager","operator":true,"url":"https://hooks.example.org/x"}"#).await;
+    channel(&world, r#"{"kind":"email","name":"On call","operator":true,"to":["a@example.org","b@example.org"]}"#).await;
+    channel(&world, r#"{"kind":"email","name":"Others","to":["c@example.org"]}"#).await;
+    let incidents = world.incidents();
+    incidents.see(&seen(Firing), at(0)).await.unwrap();
+    let fired = world.published();
+    world.hooks.always("hook.post", Fault::Before(ErrorKind::Unavailable));
+    assert!(!world.take(&fired).await && !world.take(&fired).await);
+    let to = |address: &str| FIRED.replace("kim@example.org", address);
+    assert_eq!(world.mails(), [to("a@example.org"), to("b@example.org")], "and not the admins, nor each try");
+    // While the address is down the others hear of the end too, and it hears of both, in order.
+    incidents.see(&seen(Resolved), at(60)).await.unwrap();
+    let over = world.published();
+    assert!(!world.take(&over).await);
+    assert_eq!(world.mails().len(), 2);
+    world.hooks.always("hook.post", Fault::Pass);
+    assert!(!world.take(&over).await && world.take(&fired).await && world.take(&over).await && world.take(&fired).await);
+    let posts: Vec<Value> =
+        world.hooks.inner().take().iter().map(|call| serde_json::from_str(&call.body).unwrap()).collect();
+    let told: Vec<&Value> = posts.iter().map(|post| &post["type"]).collect();
+    assert_eq!(told, ["alert.fired", "alert.resolved"]);
+    assert_eq!(
+        (&posts[0]["state"], &posts[0]["subject"], &posts[0]["value"], &posts[0]["incident"]),
+        (&json!("firing"), &json!("IndexQueue"), &json!(42.0), &posts[1]["incident"])
+    );
+    assert!(world.mails().is_empty() && world.quarantine.sent().is_empty());
+}
+
+#[tokio::test]
+async fn a_channel_that_is_removed_meanwhile_is_not_told() {
+    let world = World::new().await;
+    let made = channel(&world, r#"{"kind":"email","name":"On call","operator":true,"to":["a@example.org"]}"#).await;
+    world.incidents().see(&seen(Firing), at(0)).await.unwrap();
+    let delete = Write::Delete { key: Key::new("channel", &made.id), condition: Condition::Any };
+    world.table.write(vec![delete]).await.unwrap();
+    let items = world.published();
+    assert!(world.take(&items).await);
+    assert!(world.mails().is_empty());
+}
+
+/// A message of CloudWatch, as SNS hands it on raw.
+fn alarm(state: &str, second: u32) -> Item {
+    let body = json!({
+        "AlarmName": "sluice-prod-ConvertErrorsAlarm-1ABC", "AlarmDescription": "ConvertFunction failed or ran out of time.",
+        "AWSAccountId": "000000000000", "NewStateValue": state, "OldStateValue": "OK",
+        "NewStateReason": "Threshold Crossed: 1 datapoint [3.0] was greater than the threshold (0.0).",
+        "StateChangeTime": format!("2026-11-21T10:00:{second:02}.000+0000"), "Region": "US East (N. Virginia)",
+        "Trigger": {"MetricName": "Errors", "Namespace": "AWS/Lambda", "Threshold": 0.0},
+    });
+    Item { id: format!("{state}{second}"), body: body.to_string(), receive_count: 1 }
+}
+
+#[tokio::test]
+async fn an_alarm_of_cloudwatch_is_an_incident_however_often_and_in_which_order_it_comes() {
+    let world = World::new().await;
+    assert!(world.take(&[alarm("OK", 0), alarm("ALARM", 1), alarm("ALARM", 1), alarm("INSUFFICIENT_DATA", 2)]).await);
+    let fired = world.published();
+    assert!(world.take(&fired).await);
+    assert!(world.take(&[alarm("OK", 5), alarm("ALARM", 4), alarm("ALARM", 1), alarm("OK", 5)]).await);
+    let over = world.published();
+    assert!(world.take(&over).await && world.take(&fired).await);
+    let subject = "of sluice-prod-ConvertErrorsAlarm-1ABC to kim@example.org";
+    assert_eq!(world.mails(), [format!("[Sluice] Firing: alarm {subject}"), format!("[Sluice] Resolved: alarm {subject}")]);
+    let mail = &world.mail.inner().sent()[0];
+    assert!(mail.text.contains("ConvertFunction failed") && mail.text.contains("Threshold Crossed"), "{}", mail.text);
+    assert!(world.quarantine.sent().is_empty());
+}
+
+#[tokio::test]
+async fn an_alarm_that_cannot_be_decided_comes_again_and_one_that_cannot_be_read_is_kept() {
+    let world = World::new().await;
+    world.table.script("table.write", [Fault::Before(ErrorKind::Throttled)]);
+    assert!(!world.take(&[alarm("ALARM", 1)]).await);
+    world.topic.script("topic.publish", [Fault::Before(ErrorKind::Unavailable)]);
+    assert!(!world.take(&[alarm("ALARM", 1)]).await, "it was decided and not published");
+    assert!(world.take(&[alarm("ALARM", 1)]).await);
+    let items = world.published();
+    assert!(world.take(&items).await);
+    assert_eq!(world.mails().len(), 1);
+    let mut bad = alarm("ALARM", 2);
+    bad.body = bad.body.replace("2026-11-21T10:00:02.000+0000", "now");
+    assert!(world.take(&[bad]).await);
+    assert!(world.quarantine.sent()[0].body.contains("malformed_alarm"));
 }

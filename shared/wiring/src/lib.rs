@@ -9,6 +9,7 @@ mod sinks;
 use crate::lake::RecordedLake;
 use crate::sinks::Sinks;
 use anyhow::{Context as _, bail};
+use sluice_adapters_http::HttpHooks;
 use sluice_adapters_embedded::mail::OutboxMail;
 use sluice_adapters_embedded::objects::DiskObjects;
 use sluice_adapters_embedded::search::{EmbeddedSearch, EmbeddedSearchConfig};
@@ -19,13 +20,14 @@ use sluice_domain::schema::Registry;
 use sluice_domain::time::Timestamp;
 use sluice_entry::Function;
 use sluice_entry::functions::{
-    ApiFunction, Counting, DetectFunction, HttpFunction, QuarantineFunction, QueueFunction, ingest_settings,
+    ApiFunction, Counting, DetectFunction, HttpFunction, QuarantineFunction, QueueFunction, callable, ingest_settings,
     notify_settings,
 };
 use sluice_entry::settings::Settings;
-use sluice_ports::{Mail, Objects, Queue, Search, Sql, SqlLimits, Topic};
+use sluice_ports::{Hooks, Mail, Objects, Queue, Search, Sql, SqlLimits, Topic};
 use sluice_stages::access::Keys;
 use sluice_stages::api::{Api, ApiPorts, ApiSettings};
+use sluice_stages::channels::Channels;
 use sluice_stages::convert::{Convert, ConvertPorts, ConvertSettings};
 use sluice_stages::detect::{Detect, DetectPorts, DetectSettings};
 use sluice_stages::incidents::Incidents;
@@ -130,7 +132,14 @@ impl Wiring {
         let ports = DetectPorts { table: table.clone(), topic: topic.clone(), quarantine: quarantine.clone() };
         let detect = Detect::new(ports, registry.clone(), DetectSettings::default());
         functions.insert("detect".into(), Arc::new(DetectFunction(detect)));
-        let ports = NotifyPorts { mail, table: table.clone(), quarantine };
+        let hooks: Arc<dyn Hooks> = Arc::new(HttpHooks::new(callable(settings)?)?);
+        let channels = Channels {
+            table: table.clone(),
+            mail: mail.clone(),
+            hooks: hooks.clone(),
+            from: notify_settings(settings)?.from,
+        };
+        let ports = NotifyPorts { mail, hooks, table: table.clone(), topic: topic.clone(), quarantine };
         functions.insert("notify".into(), Arc::new(QueueFunction(Notify::new(ports, notify_settings(settings)?))));
         let sweep = Sweep {
             letters: letters(topology, &state)?,
@@ -162,6 +171,7 @@ impl Wiring {
             members: members.clone(),
             sessions: sessions.clone(),
             rules,
+            channels: Arc::new(channels),
             desk,
             audit,
             registry,

@@ -5,6 +5,7 @@ use crate::identity::hex_id;
 use crate::json::{self, Object, Value};
 use crate::time::{SECOND_US, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
 use std::fmt::Write as _;
 
 /// `rule_kind` of the product's own alerts.
@@ -77,10 +78,17 @@ impl IncidentState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Recipient {
-    /// A channel, by its id.
-    Channel(String),
     /// A mail address, where there is no channel for operators.
     Address(String),
+    /// A mail address of a channel.
+    Mail {
+        /// The channel's id.
+        channel: String,
+        /// The address.
+        to: String,
+    },
+    /// The web address of a channel, by its id: the address itself is a secret.
+    Hook(String),
 }
 
 /// One incident: from when something in the product went wrong until it was well again.
@@ -220,6 +228,24 @@ impl Incident {
             let _ = write!(text, "\nLook at it:\n{link}\n");
         }
         MailText { subject: format!("[Sluice] {title}"), text, html: html(&title, &rows, link.as_deref()) }
+    }
+
+    /// What a web address is posted, a JSON object.
+    pub fn to_json(&self) -> Json {
+        json!({
+            "v": 1,
+            "id": self.event_id(self.state),
+            "type": self.event_type(),
+            "incident": self.id,
+            "kind": self.kind.name(),
+            "subject": self.subject,
+            "state": self.state.name(),
+            "message": self.sentence(),
+            "value": self.value,
+            "threshold": self.threshold,
+            "fired_at": self.fired_at.to_micros_text(),
+            "resolved_at": self.resolved_at,
+        })
     }
 
     fn words(&self) -> &'static str {
