@@ -20,7 +20,7 @@ use sluice_stages::ingest::{ClientIp, Ingest, IngestPorts, IngestSettings};
 use sluice_stages::item::{Item, Outcome};
 use sluice_stages::notify::{Notify, NotifyPorts, NotifySettings};
 use sluice_stages::quarantine::Quarantine;
-use sluice_testkit::memory::MemoryTable;
+use sluice_testkit::memory::{MemoryHooks, MemoryTable};
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -436,7 +436,7 @@ fn stage(function: Function, process: usize, calls: &Arc<Calls>, registry: Arc<R
         Function::Consumer(QueueName::Alerts) => {
             let settings = NotifySettings { from: "sluice@example.org".into(), console_url: String::new() };
             Stage::Notify(Arc::new(Notify::new(
-                NotifyPorts { mail: ports.clone(), table: ports, quarantine },
+                NotifyPorts { mail: ports.clone(), hooks: Arc::new(MemoryHooks::new()), table: ports.clone(), topic: ports, quarantine },
                 settings,
             )))
         }

@@ -184,6 +184,7 @@ impl Stack {
         let keys = topology.tables.values().next().context("the template has no table")?;
         clients.make_table(&table, &keys.partition_key, &keys.sort_key).await?;
         let topic = clients.make_topic(&account.name("events")).await?;
+        let alarms = clients.make_topic(&account.name("alarms")).await?;
         let (mut urls, mut arns) = (BTreeMap::new(), BTreeMap::new());
         // Dead-letter queues first: the others name them.
         let (first, then): (Vec<_>, Vec<_>) =
@@ -209,7 +210,8 @@ impl Stack {
                     filter.entry(attribute.clone()).or_default().push(value.clone());
                 }
             }
-            clients.subscribe(&topic, arns.get(&subscription.queue).context("no such queue")?, &filter).await?;
+            let topic = if subscription.topic == "EventsTopic" { &topic } else { &alarms };
+            clients.subscribe(topic, arns.get(&subscription.queue).context("no such queue")?, &filter).await?;
         }
         let admin_key_secret = account.name("admin-key");
         clients.secrets.create_secret().name(&admin_key_secret).secret_string(ADMIN_KEY).send().await?;

@@ -10,7 +10,7 @@ use sluice_adapters_aws::sqs::SqsQueue;
 use sluice_adapters_aws::{Connection, Resource};
 use sluice_domain::time::Timestamp;
 use sluice_entry::sqs::{SqsAttributes, SqsEvent, SqsRecord};
-use sluice_ports::{Delivery, Objects, Queue, Receipt, Settlement, Table, Tally};
+use sluice_ports::{Delivery, Objects, Query, Queue, Receipt, Settlement, Table, Tally};
 use sluice_stages::access::{KeySpec, Keys};
 use sluice_stages::groups::recorded_files;
 use sluice_tests::eventually;
@@ -80,6 +80,12 @@ impl World {
             }
             files.iter().map(|file| file.rows).sum()
         })
+    }
+
+    /// What the rows of a partition of the state table say.
+    fn state(&self, partition: &str) -> Vec<Value> {
+        let query = Query::prefix(partition, "", 100);
+        self.runtime.block_on(self.table().query(query)).unwrap().into_iter().map(|row| row.value).collect()
     }
 
     /// Takes everything out of a queue.
@@ -269,6 +275,20 @@ fn the_notify_function_acknowledges_alerts_that_nobody_decided() {
         assert_eq!(notify.call(&sample(name)).unwrap(), all_acknowledged(), "{name}: {}", notify.log());
     }
     assert!(!notify.log().contains("\"sent\""), "nobody is told: {}", notify.log());
+}
+
+#[test]
+fn the_notify_function_takes_alarms_of_cloudwatch_and_decides_each_once() {
+    let Some(world) = World::new() else { return };
+    let mut notify = world.start("notify");
+    for _ in 0..2 {
+        let taken = notify.call(&sample("notify/alarm-and-ok")).unwrap();
+        assert_eq!(taken, all_acknowledged(), "{}", notify.log());
+    }
+    let incidents = world.state("incident");
+    assert_eq!((incidents.len(), &incidents[0]["state"]), (1, &json!("resolved")), "{incidents:?}");
+    assert_eq!(incidents[0]["subject"], "sluice-ConvertErrorsAlarm-1A2B3C4D5E6F");
+    assert_eq!(world.state("alert").len(), 2, "one event each was decided");
 }
 
 #[test]

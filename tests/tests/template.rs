@@ -179,8 +179,12 @@ fn what_can_fail_has_an_alarm(topology: &Topology) -> Vec<String> {
     }
     wanted.extend(topology.functions.keys().flat_map(|id| [(id.as_str(), "Errors"), (id.as_str(), "Throttles")]));
     wanted.push(("ApiFunction", "LedgerProblems"));
+    // What tells of all others must not be alone with its own trouble.
+    let tells = ["NotifyFunction", "AlertsQueue", "AlertsDeadLetterQueue", "AlertsSubscriptionDeadLetterQueue", "AlarmSubscriptionDeadLetterQueue"];
     let missing = wanted.into_iter().filter(|(subject, metric)| {
-        !topology.alarms.values().any(|a| a.subject == *subject && a.metric == *metric && a.topics == ["AlarmTopic"])
+        let topics: &[&str] =
+            if tells.contains(subject) { &["AlarmTopic", "DirectAlarmTopic"] } else { &["AlarmTopic"] };
+        !topology.alarms.values().any(|a| a.subject == *subject && a.metric == *metric && a.topics == topics)
     });
     missing.map(|(subject, metric)| format!("nobody is told of {metric} of {subject}")).collect()
 }
@@ -615,6 +619,11 @@ fn somebody_is_told_when_something_fails() {
             "AlarmActions: []",
             "nobody is told of ApproximateAgeOfOldestMessage of ConvertQueue",
         ),
+        (
+            "AlarmActions: [!Ref AlarmTopic, !Ref DirectAlarmTopic]",
+            "AlarmActions: [!Ref AlarmTopic]",
+            "nobody is told of ApproximateAgeOfOldestMessage of AlertsQueue",
+        ),
     ] {
         fails(what_can_fail_has_an_alarm(&parse(&edited(&[(from, to)]))), &[expected]);
     }
@@ -983,6 +992,8 @@ fn the_alerts_queue_gets_only_messages_with_alerts() {
         |areas: &[&str]| BTreeMap::from([("areas".to_owned(), areas.iter().map(|a| (*a).to_owned()).collect())]);
     assert!(filter.matches(&areas(&["alert", "game"])));
     assert!(!filter.matches(&areas(&["game", "quote"])));
+    let alarms = &topology.subscriptions["AlarmSubscription"];
+    assert_eq!((alarms.topic.as_str(), alarms.queue.as_str(), alarms.raw), ("AlarmTopic", "AlertsQueue", true));
     for all in ["ConvertSubscription", "IndexSubscription", "DetectSubscription"] {
         assert!(topology.subscriptions[all].filter.matches(&BTreeMap::new()), "{all}");
     }

@@ -40,13 +40,14 @@ fn allowed(package: &str) -> Option<&'static [&'static str]> {
         "sluice-domain" | "sluice-ports" => &[],
         "sluice-stages" => &["sluice-domain", "sluice-ports"],
         "sluice-columnar" | "sluice-template" => &["sluice-domain"],
-        "sluice-adapters-opensearch" | "sluice-statement" | "sluice-testkit" => &["sluice-ports"],
+        "sluice-adapters-http" | "sluice-adapters-opensearch" | "sluice-statement" | "sluice-testkit" => &["sluice-ports"],
         "sluice-adapters-aws" | "sluice-adapters-embedded" => &["sluice-ports", "sluice-statement"],
         "sluice-simulation" => &["sluice-domain", "sluice-ports", "sluice-stages", "sluice-testkit"],
         "sluice-entry" => &["sluice-domain", "sluice-ports", "sluice-stages"],
         "sluice-fuzz" => &["sluice-columnar", "sluice-domain", "sluice-stages", "sluice-statement"],
         "sluice-wiring" => &[
             "sluice-adapters-embedded",
+            "sluice-adapters-http",
             "sluice-columnar",
             "sluice-domain",
             "sluice-entry",
@@ -56,6 +57,7 @@ fn allowed(package: &str) -> Option<&'static [&'static str]> {
         ],
         "sluice-wiring-aws" => &[
             "sluice-adapters-aws",
+            "sluice-adapters-http",
             "sluice-adapters-opensearch",
             "sluice-columnar",
             "sluice-domain",
@@ -115,8 +117,8 @@ fn a_function_links_only_what_it_calls() {
         ("parquet", ["api", "convert"].as_slice()),
         ("sqlparser", &["api"]),
         ("opensearch", &["api", "index"]),
-        ("aws-sdk-sesv2", &["notify"]),
-        ("aws-sdk-sns", &["api", "detect", "ingest"]),
+        ("aws-sdk-sesv2", &["api", "notify"]),
+        ("aws-sdk-sns", &["api", "detect", "ingest", "notify"]),
         ("aws-sdk-athena", &["api"]),
     ];
     for function in FUNCTIONS {

@@ -9,10 +9,12 @@ mod folder;
 mod gateway;
 mod live;
 mod triggers;
+mod watch;
 
 use crate::runtime::folder::DataFolder;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::live::Live;
+use crate::runtime::watch::ThisMachine;
 use anyhow::{Context as _, bail};
 use serde_json::json;
 use sluice_domain::time::Timestamp;
@@ -33,7 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::watch::{Receiver, channel};
 
 /// Calls of one function at a time that a queue makes on one machine; more than the cores helps nobody.
 const MAX_CONCURRENCY: u32 = 2;
@@ -83,12 +85,14 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
     let mut wiring = stages.block_on(Wiring::open(folder.path(), &topology, registry, &settings, now))?;
     let live = Live::default();
     live.follow(&mut wiring.functions);
+    let machine = Arc::new(ThisMachine::new(folder.path().to_owned(), &mut wiring.functions));
     let admin_key = stages.block_on(admin_key(&folder, &wiring.keys))?;
     stages.block_on(wiring.keys.make_game_key(console_origin(&settings)?, now()))?;
     let first_link = stages.block_on(wiring.members.first_link(now()))?.map(|token| format!("{url}{}", link(&token)));
-    let (stop_sender, stop) = watch::channel(false);
-    let running: Vec<_> =
-        start_triggers(&topology, &wiring, &settings, &stop)?.into_iter().map(|task| stages.spawn(task)).collect();
+    let (stop_sender, stop) = channel(false);
+    let mut tasks = start_triggers(&topology, &wiring, &settings, &stop)?;
+    tasks.push(Box::pin(watch::run(wiring.watch(&topology, &settings, machine)?, stop.clone())));
+    let running: Vec<_> = tasks.into_iter().map(|task| stages.spawn(task)).collect();
     let gateway = Gateway {
         functions: topology
             .functions
@@ -224,7 +228,7 @@ fn start_triggers(
     topology: &Topology,
     wiring: &Wiring,
     settings: &Settings,
-    stop: &watch::Receiver<bool>,
+    stop: &Receiver<bool>,
 ) -> anyhow::Result<Vec<Task>> {
     let longest_window = Duration::from_millis(settings.number("max_window_ms")?);
     let mut tasks: Vec<Task> = Vec::new();

@@ -13,11 +13,13 @@ use sluice_stages::http::{Request, Response};
 use sluice_stages::index::Index;
 use sluice_stages::ingest::{ClientIp, Ingest, IngestSettings};
 use sluice_stages::item::{Item, Outcome};
+use sluice_stages::networks::is_public;
 use sluice_stages::notify::{Notify, NotifySettings};
 use sluice_stages::quarantine::Quarantine;
 use sluice_stages::quarantine::sweep::Sweep;
 use sluice_stages::requests::Requests;
 use sluice_stages::routes;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A stage that answers HTTP requests.
@@ -241,6 +243,12 @@ pub fn console_origin(settings: &Settings) -> Result<Vec<String>, SettingError> 
             Err(SettingError { key: "console_url".into(), reason })
         }
     }
+}
+
+/// Which addresses webhooks may call: public ones, and those that the operator allows.
+pub fn callable(settings: &Settings) -> Result<Arc<dyn Fn(IpAddr) -> bool + Send + Sync>, SettingError> {
+    let allowed = settings.networks("private_networks")?;
+    Ok(Arc::new(move |address| is_public(address) || allowed.contains(address)))
 }
 
 /// What `notify` is set to.

@@ -90,6 +90,12 @@ pub const SETTINGS: &[Setting] = &[
         "Addresses or CIDR ranges, comma-separated, that get `/metrics` without a key. Behind a proxy that is not in `trusted_proxies` every client has the proxy's address.",
     ),
     setting(
+        "private_networks",
+        "",
+        World::Both,
+        "Addresses or CIDR ranges, comma-separated, that webhooks may call although they are not public ones. Empty: public ones only.",
+    ),
+    setting(
         "quarantine_per_key_hour",
         "10000",
         World::Both,
@@ -155,6 +161,18 @@ pub const SETTINGS: &[Setting] = &[
     resource("stack", "Name of the stack, a dimension of the metrics."),
     resource("table", "Name of the state table."),
     resource("topic", "ARN of the events topic."),
+    setting(
+        "disk_free_alert_bytes",
+        "1073741824",
+        World::OneMachine,
+        "Operators are told when the disk of the data folder has fewer bytes left. On AWS nothing fills up.",
+    ),
+    setting(
+        "lag_alert_s",
+        "30",
+        World::OneMachine,
+        "Operators are told when the oldest message of a queue waits for more than these seconds. On AWS the template's alarms say when.",
+    ),
     setting("listen", "127.0.0.1:7070", World::OneMachine, "Address and port of `sluice up`."),
     setting(
         "max_backlog_bytes",

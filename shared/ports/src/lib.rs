@@ -9,6 +9,7 @@
 //! - Time is an argument where it decides anything; adapters read a clock only for leases, visibility and expiry.
 
 mod error;
+mod hook;
 mod mail;
 mod objects;
 mod queue;
@@ -18,6 +19,7 @@ mod table;
 mod topic;
 
 pub use error::{ErrorKind, PortError};
+pub use hook::{HookCall, Hooks};
 pub use mail::{Email, Mail, Outbox, SEND_TIMEOUT, SentMail};
 pub use objects::{ObjectMeta, Objects, PutMode};
 pub use queue::{Delivery, Depth, Queue, QueueConsole, Receipt, Settlement};

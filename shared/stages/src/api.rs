@@ -4,7 +4,9 @@
 //! member in the role for it, and is recorded as `sluice.audit` before it is done, so that nothing is done unrecorded. So are the calls of
 //! known keys and members that are refused, up to [`MAX_REFUSED_PER_HOUR`]; calls of nobody known are not, since anybody can make them.
 
+mod channels;
 mod game;
+mod incidents;
 pub mod members;
 pub mod metrics;
 mod outbox;
@@ -13,6 +15,7 @@ mod tables;
 
 use crate::access::{self, DEFAULT_MAX_AGE_DAYS, Denial, KeySpec, Keys, Right, Scope};
 use crate::attempts::Attempts;
+use crate::channels::Channels;
 use crate::http::{Request, Response};
 use crate::ledger::audit::{self, Asked, AuditPorts, Audited};
 use crate::ledger::{self, Counts, Report, Sink};
@@ -69,6 +72,8 @@ pub struct ApiPorts {
     pub sessions: Arc<Sessions>,
     /// The rules.
     pub rules: Arc<Rules>,
+    /// Where alerts go.
+    pub channels: Arc<Channels>,
     /// The quarantine.
     pub desk: Desk,
     /// What an audit of the ledger reads.
@@ -124,6 +129,12 @@ impl Api {
             (["queues"], "GET") => self.queues(call).await,
             (["queues", name, "messages"], "GET") => self.peek(call, name).await,
             (["queues", name, "redrive"], "POST") => self.redrive(call, name).await,
+            (["channels"], "GET") => self.list_channels(call).await,
+            (["channels"], "POST") => self.create_channel(call).await,
+            (["channels", id], "PATCH") => self.change_channel(call, id).await,
+            (["channels", id], "DELETE") => self.remove_channel(call, id).await,
+            (["channels", id, "test"], "POST") => self.test_channel(call, id).await,
+            (["incidents"], "GET") => self.incidents(call).await,
             (["rules"], "GET") => self.list_rules(call).await,
             (["rules"], "POST") => self.create_rule(call).await,
             (["rules", id], "GET") => self.get_rule(call, id).await,
@@ -160,6 +171,28 @@ impl Api {
         allowed.map(drop).map_err(|denial| denial.reply)
     }
 
+    /// Lets a call pass that looks at a list without secrets and without other people's bytes. Each look is not recorded, since pages ask
+    /// again and again; one that is refused is.
+    async fn look(&self, call: Call<'_>, right: Right, action: &str, target: &str) -> Result<(), Response> {
+        self.admit(call, right, action, target).await.map(drop)
+    }
+
+    /// Who asks, where that may; a refusal of somebody known is recorded.
+    async fn admit(&self, call: Call<'_>, right: Right, action: &str, target: &str) -> Result<String, Response> {
+        let (keys, sessions) = (&self.ports.keys, &self.ports.sessions);
+        match access::authorize(call.request, keys, sessions, right, call.now).await {
+            Ok(who) => Ok(who.name()),
+            Err(Denial { code, who, reply }) => {
+                if let Some(who) = who.map(|who| who.name())
+                    && self.refused.take(&who, MAX_REFUSED_PER_HOUR, 1, call.now) == 1
+                {
+                    self.record_refusal(call, &who, action, target, code).await;
+                }
+                Err(reply)
+            }
+        }
+    }
+
     /// Lets a call pass that takes more than reading: looks who asks, reads what is asked and of what (`target` where that cannot be read),
     /// and records it.
     async fn allow<T: Send>(
@@ -170,18 +203,7 @@ impl Api {
         target: &str,
         read: impl FnOnce(&Request) -> Result<(T, String), Response> + Send,
     ) -> Result<T, Response> {
-        let (keys, sessions) = (&self.ports.keys, &self.ports.sessions);
-        let who = match access::authorize(call.request, keys, sessions, right, call.now).await {
-            Ok(who) => who.name(),
-            Err(Denial { code, who, reply }) => {
-                if let Some(who) = who.map(|who| who.name())
-                    && self.refused.take(&who, MAX_REFUSED_PER_HOUR, 1, call.now) == 1
-                {
-                    self.record_refusal(call, &who, action, target, code).await;
-                }
-                return Err(reply);
-            }
-        };
+        let who = self.admit(call, right, action, target).await?;
         match read(call.request) {
             Ok((asked, target)) => {
                 let recorded = self.record(call, &who, action, &target, "allowed").await;
@@ -311,6 +333,9 @@ impl Api {
     pub async fn audit(&self, deep: bool, now: Timestamp) -> Result<Audited, PortError> {
         let sinks: Vec<Sink> = self.settings.sink_queues.keys().copied().collect();
         let audited = audit::audit(&self.ports.audit, Asked { sinks: &sinks, deep }, now).await?;
+        if let Err(error) = audit::note(self.ports.table.as_ref(), audited.problems).await {
+            tracing::warn!(error.kind = ?error.kind, error.message = %error, "what the audit found could not be noted");
+        }
         for problem in &audited.told {
             tracing::error!(
                 sink = problem.sink.name(),
@@ -391,14 +416,14 @@ impl Api {
     }
 
     async fn list_rules(&self, call: Call<'_>) -> Reply {
-        self.allow(call, Right::Edit, "rules.list", "", of("")).await?;
+        self.look(call, Right::Edit, "rules.list", "").await?;
         let rules = self.ports.rules.list().await.map_err(|e| refused_rule(&e))?;
         let rows: Vec<Value> = rules.iter().map(rule_row).collect();
         Ok(Response::json(200, &json!({"rules": rows})))
     }
 
     async fn get_rule(&self, call: Call<'_>, id: &str) -> Reply {
-        self.allow(call, Right::Edit, "rules.get", id, of(id)).await?;
+        self.look(call, Right::Edit, "rules.get", id).await?;
         match self.ports.rules.get(id).await.map_err(|e| refused_rule(&e))? {
             Some(rule) => Ok(Response::json(200, &rule_row(&rule))),
             None => Err(missing("rule", id)),
@@ -429,7 +454,7 @@ impl Api {
     }
 
     async fn list_keys(&self, call: Call<'_>) -> Reply {
-        self.allow(call, Right::Admin, "keys.list", "", of("")).await?;
+        self.look(call, Right::Admin, "keys.list", "").await?;
         let keys = self.ports.keys.list().await.map_err(|e| failed("the keys could not be read", &e))?;
         Ok(Response::json(200, &json!({"keys": keys})))
     }

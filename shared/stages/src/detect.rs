@@ -678,18 +678,28 @@ fn read_plan(row: &Row) -> Result<Plan, PortError> {
 
 /// The event of an alert in a batch of its own, so that it is the same however often it is published.
 fn alert_message(alert: &Alert) -> Result<Message, PortError> {
-    let text = alert.event_text();
-    let shared = Shared { received: alert.decided, client_ip: None, user_agent: None };
-    let entry = Entry { event_type: FIRED.to_owned(), text };
-    let packed = message::pack(&alert.batch_id(), &shared, &[entry]).map_err(|e| {
-        PortError::new(ErrorKind::TooLarge, "topic.publish", format!("alert `{}`", alert.id)).with_source(e)
+    event_message(&alert.batch_id(), FIRED, alert.event_text(), alert.decided)
+}
+
+/// A decided event as the only one of a batch.
+pub(crate) fn event_message(
+    batch: &str,
+    event_type: &str,
+    text: String,
+    decided: Timestamp,
+) -> Result<Message, PortError> {
+    let shared = Shared { received: decided, client_ip: None, user_agent: None };
+    let entry = Entry { event_type: event_type.to_owned(), text };
+    let packed = message::pack(batch, &shared, &[entry]).map_err(|e| {
+        PortError::new(ErrorKind::TooLarge, "topic.publish", format!("batch `{batch}` of `{event_type}`"))
+            .with_source(e)
     })?;
     let packed = packed.published_as(&uuid::Uuid::now_v7().simple().to_string());
     Ok(Message {
         body: packed.body,
         attributes: BTreeMap::from([("areas".to_owned(), packed.header.areas)]),
         events: packed.header.count,
-        tally: vec![ledger::accepted(alert.decided, FIRED, 1)],
+        tally: vec![ledger::accepted(decided, event_type, 1)],
     })
 }
 

@@ -5,14 +5,17 @@
 //! done. Time is an argument.
 
 pub mod access;
+mod alarm;
 pub mod api;
 pub mod attempts;
+pub mod channels;
 pub mod convert;
 pub mod detect;
 pub mod exposition;
 pub mod game;
 pub mod groups;
 pub mod http;
+pub mod incidents;
 pub mod index;
 mod indexed;
 pub mod ingest;
@@ -31,3 +34,4 @@ pub mod routes;
 mod rows;
 pub mod rules;
 pub mod sessions;
+pub mod watch;

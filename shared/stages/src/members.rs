@@ -355,6 +355,19 @@ impl Members {
         Ok(members)
     }
 
+    /// The addresses of those who may do everything, in the order in which they were made.
+    pub(crate) async fn admin_addresses(table: &dyn Table) -> Result<Vec<String>, PortError> {
+        let mut admins = Vec::new();
+        for item in rows::all(table, MEMBER).await? {
+            let member = read(&item)?.member;
+            if member.role == Role::Admin {
+                admins.push((member.created_at, member.email));
+            }
+        }
+        admins.sort();
+        Ok(admins.into_iter().map(|(_, email)| email).collect())
+    }
+
     /// Changes role or name; what is `None` stays.
     pub async fn change(&self, id: &str, role: Option<Role>, name: Option<&str>) -> Outcome<Member> {
         let name = name.map(checked_name).transpose()?;

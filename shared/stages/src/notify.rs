@@ -5,23 +5,31 @@
 //! every copy has the same `Message-ID`. A channel that fails does not hold back the others: the message comes again, and those that are
 //! marked are left out.
 //!
+//! What went wrong in the product itself (`crate::incidents`) is told to whom it was decided to be told when it fired, and its end only after
+//! its beginning. On AWS the alarms of CloudWatch come the same way: a message of one is taken as a sighting, and what it leads to comes back
+//! through the topic.
+//!
 //! A claim runs out [`LEASE_US`] after it was made, so a message whose consumer died is sent by the next delivery after that. It spares a
 //! second mail and decides nothing else: where clocks differ or a consumer is held up for longer than that, a mail goes out twice, and
 //! never not at all: only a delivery that was sent, or can never be, is marked, and only then its message is acknowledged. Claims and releases
 //! name the version that they have seen, so one that lands late takes nothing from its successor; a mark is a fact and takes effect
 //! whenever it lands.
 
+use crate::alarm;
+use crate::channels::{Channels, Letter, Sent};
 use crate::detect::{ALERTS, KEEP_ALERT_US, full_text};
+use crate::incidents::Incidents;
 use crate::item::{Item, Outcome};
 use crate::quarantine::{self, Quarantined};
 use crate::rows::expiry;
 use futures::StreamExt as _;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
-use sluice_domain::alert::{Alert, Channel, FIRED};
+use sluice_domain::alert::{Alert, Channel, FIRED, Incident, IncidentState, RESOLVED, Recipient};
 use sluice_domain::event::Event;
 use sluice_domain::message;
 use sluice_domain::time::{SECOND_US, Timestamp};
-use sluice_ports::{Condition, Email, ErrorKind, Key, Mail, PortError, Queue, SEND_TIMEOUT, Table, Write};
+use sluice_ports::{Condition, ErrorKind, Hooks, Key, Mail, Queue, SEND_TIMEOUT, Table, Topic, Write};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,6 +41,8 @@ pub const LEASE_US: i64 = SEND_TIMEOUT.as_micros() as i64 + LEASE_MARGIN_US;
 const LEASE_MARGIN_US: i64 = 5 * SECOND_US;
 /// Messages that are worked on at the same time.
 const CONCURRENT_MESSAGES: usize = 8;
+/// Of one message, deliveries that are made at the same time: more than a rule has channels.
+const CONCURRENT_DELIVERIES: usize = 20;
 /// How often a row is written again.
 const ATTEMPTS: usize = 3;
 
@@ -40,8 +50,12 @@ const ATTEMPTS: usize = 3;
 pub struct NotifyPorts {
     /// Sends mail.
     pub mail: Arc<dyn Mail>,
+    /// Posts to web addresses.
+    pub hooks: Arc<dyn Hooks>,
     /// Alerts and deliveries.
     pub table: Arc<dyn Table>,
+    /// Where goes what CloudWatch's alarms lead to.
+    pub topic: Arc<dyn Topic>,
     /// Where goes what can never be sent.
     pub quarantine: Arc<dyn Queue>,
 }
@@ -58,6 +72,8 @@ pub struct NotifySettings {
 /// The stage.
 pub struct Notify {
     ports: NotifyPorts,
+    channels: Channels,
+    incidents: Incidents,
     settings: NotifySettings,
 }
 
@@ -74,6 +90,75 @@ impl Clock {
     }
 }
 
+/// What is told.
+enum Notice {
+    /// A rule fired.
+    Alert(Box<Alert>),
+    /// Something in the product itself is wrong, or well again.
+    Incident(Box<Incident>),
+}
+
+impl Notice {
+    fn read(row: &Value) -> Result<Self, serde_json::Error> {
+        match row.get("incident") {
+            Some(incident) => Incident::deserialize(incident).map(|incident| Self::Incident(Box::new(incident))),
+            None => Alert::deserialize(&row["alert"]).map(|alert| Self::Alert(Box::new(alert))),
+        }
+    }
+
+    /// Id of its event, the same for all copies of it.
+    fn id(&self) -> String {
+        match self {
+            Self::Alert(alert) => alert.id.clone(),
+            Self::Incident(incident) => incident.event_id(incident.state),
+        }
+    }
+
+    fn decided(&self) -> Timestamp {
+        match self {
+            Self::Alert(alert) => alert.decided,
+            Self::Incident(incident) => incident.since(),
+        }
+    }
+
+    fn event_text(&self) -> String {
+        match self {
+            Self::Alert(alert) => alert.event_text(),
+            Self::Incident(incident) => incident.event_text(),
+        }
+    }
+
+    fn letter(&self, console_url: &str) -> Letter {
+        let (mail, json) = match self {
+            // A rule names mail addresses only.
+            Self::Alert(alert) => (alert.mail(console_url), Value::Null),
+            Self::Incident(incident) => (incident.mail(console_url), incident.to_json()),
+        };
+        Letter { id: self.id(), mail, json }
+    }
+
+    /// Whom it is told, in the order that deliveries are numbered by.
+    fn recipients(&self) -> Vec<Recipient> {
+        match self {
+            Self::Alert(alert) => {
+                let to = |Channel::Email { to }: &Channel| Recipient::Address(to.clone());
+                alert.channels.iter().map(to).collect()
+            }
+            Self::Incident(incident) => incident.told.clone(),
+        }
+    }
+
+    /// The event that whoever is told of this must have been told of before.
+    fn after(&self) -> Option<String> {
+        match self {
+            Self::Incident(incident) if incident.state == IncidentState::Resolved => {
+                Some(incident.event_id(IncidentState::Firing))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What a claim of a delivery came to.
 enum Claim {
     /// It is to be made, and the row has this version.
@@ -85,7 +170,10 @@ enum Claim {
 impl Notify {
     /// A stage over these ports.
     pub fn new(ports: NotifyPorts, settings: NotifySettings) -> Self {
-        Self { ports, settings }
+        let (table, mail, hooks) = (ports.table.clone(), ports.mail.clone(), ports.hooks.clone());
+        let channels = Channels { table, mail, hooks, from: settings.from.clone() };
+        let incidents = Incidents::new(ports.table.clone(), ports.topic.clone());
+        Self { ports, channels, incidents, settings }
     }
 
     /// Takes a delivery; one outcome per item, in order.
@@ -131,6 +219,14 @@ impl Notify {
             let bytes = item.body.as_bytes();
             Quarantined::new("notify", &[bytes], code, reason, now, bytes.to_vec())
         };
+        match alarm::read(&item.body) {
+            None => {}
+            Some(Ok(None)) => return Ok(()),
+            Some(Ok(Some(sighting))) => {
+                return self.incidents.see(&sighting, now).await.map(drop).map_err(|e| full_text(&e));
+            }
+            Some(Err(reason)) => return self.give_up(whole("malformed_alarm", &reason)).await,
+        }
         let unpacked = match message::unpack(&item.body) {
             Ok(unpacked) => unpacked,
             Err(e) => return self.give_up(whole(e.code, &e.reason)).await,
@@ -142,9 +238,8 @@ impl Notify {
         let mut failed = Ok(());
         for event in &events {
             let told = match event {
-                // What is over is not told yet.
-                Ok(event) if event.event_type != FIRED => Ok(()),
-                Ok(event) => self.alert(event, clock).await,
+                Ok(event) if event.event_type != FIRED && event.event_type != RESOLVED => Ok(()),
+                Ok(event) => self.told(event, clock).await,
                 Err((raw, e)) => {
                     let bytes = raw.as_bytes();
                     self.give_up(Quarantined::new("notify", &[bytes], e.code, &e.reason, now, bytes.to_vec())).await
@@ -155,7 +250,7 @@ impl Notify {
         failed
     }
 
-    async fn alert(&self, event: &Event<'_>, clock: Clock) -> Result<(), String> {
+    async fn told(&self, event: &Event<'_>, clock: Clock) -> Result<(), String> {
         let missing = |code: &str, reason: &str| {
             let mut text = String::new();
             event.write(&mut text);
@@ -166,35 +261,49 @@ impl Notify {
             let reason = format!("alert `{}` was not decided here, or so long ago that it is forgotten", event.id);
             return self.give_up(missing("unknown_alert", &reason)).await;
         };
-        let alert: Alert = match serde_json::from_value(row.value["alert"].clone()) {
-            Ok(alert) => alert,
+        let notice = match Notice::read(&row.value) {
+            Ok(notice) => notice,
             Err(e) => return self.give_up(missing("unreadable_alert", &e.to_string())).await,
         };
-        let deliveries = alert.channels.iter().enumerate().map(|(n, channel)| self.deliver(&alert, n, channel, clock));
-        futures::future::join_all(deliveries).await.into_iter().fold(Ok(()), Result::and)
+        let recipients = notice.recipients();
+        // Collected first (nothing has begun yet): a stream with a closure in it asks more of the caller's future than it can give.
+        let deliveries: Vec<_> =
+            recipients.iter().enumerate().map(|(n, to)| self.deliver(&notice, n, to, clock)).collect();
+        let told: Vec<_> = futures::stream::iter(deliveries).buffer_unordered(CONCURRENT_DELIVERIES).collect().await;
+        told.into_iter().fold(Ok(()), Result::and)
     }
 
-    async fn deliver(&self, alert: &Alert, n: usize, channel: &Channel, clock: Clock) -> Result<(), String> {
+    async fn deliver(&self, notice: &Notice, n: usize, to: &Recipient, clock: Clock) -> Result<(), String> {
         let now = clock.now();
-        let key = Key::new(DELIVERIES, format!("{}#{n}", alert.id));
+        let id = notice.id();
+        if let Some(before) = notice.after()
+            && !self.is_over(&Key::new(DELIVERIES, format!("{before}#{n}"))).await?
+        {
+            return Err(format!("`{id}` is told after `{before}`, which is not delivered yet"));
+        }
+        let key = Key::new(DELIVERIES, format!("{id}#{n}"));
         let version = match self.claim(&key, now).await? {
             Claim::Held(version) => version,
             Claim::Over => return Ok(()),
         };
-        let failed = match self.send(alert, n, channel).await {
-            Ok(()) => {
-                tracing::info!(alert.id = %alert.id, notify.channel = n, notify.kind = channel.kind(), "sent");
+        let letter = notice.letter(&self.settings.console_url);
+        let failed = match self.channels.send(&letter, n, to, now).await {
+            Ok(Sent::Gone) => {
+                return self.mark(&key, &json!({"state": "gone", "at": now.to_micros_text()}), now).await;
+            }
+            Ok(Sent::Told) => {
+                tracing::info!(alert.id = %id, notify.recipient = n, "sent");
                 return self.mark(&key, &json!({"state": "sent", "at": now.to_micros_text()}), now).await;
             }
             Err(e) => e,
         };
         let reason = full_text(&failed);
         if matches!(failed.kind, ErrorKind::Invalid | ErrorKind::TooLarge) {
-            tracing::warn!(alert.id = %alert.id, notify.channel = n, error = %failed, "can never be sent");
-            let cause = [alert.id.as_bytes(), &n.to_le_bytes()];
-            let bytes = alert.event_text().into_bytes();
-            let what = format!("channel {n} ({}): {reason}", channel.kind());
-            let record = Quarantined::new("notify", &cause, "undeliverable", &what, alert.decided, bytes);
+            tracing::warn!(alert.id = %id, notify.recipient = n, error = %failed, "can never be sent");
+            let cause = [id.as_bytes(), &n.to_le_bytes()];
+            let bytes = notice.event_text().into_bytes();
+            let what = format!("recipient {n}: {reason}");
+            let record = Quarantined::new("notify", &cause, "undeliverable", &what, notice.decided(), bytes);
             let given_up = self.give_up(record).await;
             if given_up.is_ok() {
                 let value = json!({"state": "failed", "at": now.to_micros_text(), "reason": reason});
@@ -205,9 +314,15 @@ impl Notify {
         let free = json!({"state": "waiting", "reason": reason});
         let released = self.ports.table.write(vec![put(&key, &free, Condition::Version(version), now)]).await;
         if let Err(error) = released {
-            tracing::debug!(alert.id = %alert.id, error = %error, "the claim stays until it runs out");
+            tracing::debug!(alert.id = %id, error = %error, "the claim stays until it runs out");
         }
         Err(reason)
+    }
+
+    /// Whether a delivery was made, or can never be.
+    async fn is_over(&self, key: &Key) -> Result<bool, String> {
+        let row = self.ports.table.get(std::slice::from_ref(key)).await.map_err(|e| full_text(&e))?.pop().flatten();
+        Ok(row.is_some_and(|row| matches!(row.value["state"].as_str(), Some("sent" | "failed" | "gone"))))
     }
 
     async fn claim(&self, key: &Key, now: Timestamp) -> Result<Claim, String> {
@@ -220,7 +335,7 @@ impl Notify {
             let (condition, next) = match &row {
                 None => (Condition::Absent, 1),
                 Some(row) => match row.value["state"].as_str() {
-                    Some("sent" | "failed") => return Ok(Claim::Over),
+                    Some("sent" | "failed" | "gone") => return Ok(Claim::Over),
                     Some("sending") if row.value["by"] == by.as_str() => return Ok(Claim::Held(row.version)),
                     Some("sending") if until_of(&row.value).is_some_and(|until| until > now) => return Err(last),
                     _ => (Condition::Version(row.version), row.version + 1),
@@ -245,22 +360,6 @@ impl Notify {
             }
         }
         Err(last)
-    }
-
-    async fn send(&self, alert: &Alert, n: usize, channel: &Channel) -> Result<(), PortError> {
-        let Channel::Email { to } = channel;
-        let mail = alert.mail(&self.settings.console_url);
-        let domain =
-            self.settings.from.rsplit_once('@').map_or("localhost", |(_, domain)| domain.trim_end_matches('>'));
-        let email = Email {
-            message_id: format!("{}.{n}@{domain}", alert.id),
-            from: self.settings.from.clone(),
-            to: to.clone(),
-            subject: mail.subject,
-            text: mail.text,
-            html: mail.html,
-        };
-        self.ports.mail.send(email).await
     }
 
     async fn give_up(&self, record: Quarantined) -> Result<(), String> {

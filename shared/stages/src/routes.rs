@@ -71,6 +71,8 @@ const SIGN_IN: &str = r#"{"type":"object","required":["email","password"],"addit
 const INVITE: &str = r#"{"type":"object","required":["email","role"],"additionalProperties":false,"properties":{"email":{"type":"string"},"name":{"type":"string"},"role":{"enum":["viewer","editor","admin"]}}}"#;
 const CHANGE: &str = r#"{"type":"object","additionalProperties":false,"properties":{"name":{"type":"string"},"role":{"enum":["viewer","editor","admin"]}}}"#;
 const PASSWORD: &str = r#"{"type":"object","required":["old","new"],"additionalProperties":false,"properties":{"old":{"type":"string"},"new":{"type":"string"}}}"#;
+const NEW_CHANNEL: &str = r#"{"type":"object","required":["kind","name"],"additionalProperties":false,"properties":{"kind":{"enum":["email","webhook"]},"name":{"type":"string"},"operator":{"type":"boolean"},"to":{"type":"array","items":{"type":"string"}},"url":{"type":"string"}}}"#;
+const CHANGED_CHANNEL: &str = r#"{"type":"object","additionalProperties":false,"properties":{"name":{"type":"string"},"operator":{"type":"boolean"},"to":{"type":"array","items":{"type":"string"}}}}"#;
 const REPAIR: &str = r#"{"type":"object","required":["repairs"],"additionalProperties":false,"properties":{"repairs":{"type":"array","items":{"type":"object","required":["handle","text"],"additionalProperties":false,"properties":{"handle":{"type":"string"},"text":{"type":"string"}}}},"dry_run":{"type":"boolean"}}}"#;
 const REPLAY: &str = r#"{"type":"object","additionalProperties":false,"properties":{"handles":{"type":"array","items":{"type":"string"}},"select":{"type":"object"},"after":{"type":"string"},"dry_run":{"type":"boolean"}}}"#;
 
@@ -106,6 +108,18 @@ pub const OPERATIONS: &[Operation] = &[
     get("/v1/queues", Needs::Read, "The queues"),
     Operation { query: &["limit"], ..get("/v1/queues/{name}/messages", Needs::Edit, "Looks at messages of a queue") },
     post("/v1/queues/{name}/redrive", Needs::Edit, "Sends dead letters again", REDRIVE),
+    get("/v1/channels", Needs::Edit, "Where alerts go, without the addresses of webhooks"),
+    Operation {
+        status: 201,
+        ..post("/v1/channels", Needs::Admin, "Makes a channel and shows its signing key, this once", NEW_CHANNEL)
+    },
+    Operation { method: "PATCH", ..post("/v1/channels/{id}", Needs::Admin, "Changes a channel", CHANGED_CHANNEL) },
+    delete("/v1/channels/{id}", Needs::Admin, "Removes a channel"),
+    post("/v1/channels/{id}/test", Needs::Admin, "Sends a message to a channel and says what became of it", ""),
+    Operation {
+        query: &["state", "limit"],
+        ..get("/v1/incidents", Needs::Read, "What went wrong in the product itself, newest first")
+    },
     get("/v1/rules", Needs::Edit, "All rules"),
     Operation { status: 201, ..post("/v1/rules", Needs::Edit, "Makes a rule", ANY_OBJECT) },
     get("/v1/rules/{id}", Needs::Edit, "A rule"),

@@ -17,7 +17,7 @@ use sluice_stages::notify::{LEASE_US, Notify, NotifyPorts, NotifySettings};
 use sluice_stages::quarantine::Quarantined;
 use sluice_stages::rules::Rules;
 use sluice_testkit::fault::{Fault, Faulty};
-use sluice_testkit::memory::{MemoryMail, MemoryQueue, MemoryTable, MemoryTopic};
+use sluice_testkit::memory::{MemoryHooks, MemoryMail, MemoryQueue, MemoryTable, MemoryTopic};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -172,13 +172,15 @@ impl World {
 
     fn notify(&self) -> Notify {
         let ports =
-            NotifyPorts { mail: self.mail.clone(), table: self.table.clone(), quarantine: self.quarantine.clone() };
+            NotifyPorts { mail: self.mail.clone(), hooks: Arc::new(MemoryHooks::new()), table: self.table.clone(), topic: self.topic.clone(), quarantine: self.quarantine.clone() };
         Notify::new(ports, notify_settings())
     }
 
     fn powered_notify(&self, power: &Arc<Power>) -> Notify {
         let ports = NotifyPorts {
             mail: Arc::new(Powered(self.mail.clone(), power.clone())),
+            hooks: Arc::new(MemoryHooks::new()),
+            topic: self.topic.clone(),
             table: Arc::new(Powered(self.table.clone(), power.clone())),
             quarantine: Arc::new(Powered(self.quarantine.clone(), power.clone())),
         };
@@ -793,10 +795,10 @@ async fn unknown_alerts_and_unreadable_messages_go_to_quarantine_and_others_are_
         expires_at: None,
     };
     world.rows.write(vec![corrupt]).await.unwrap();
-    let mut half = batch("c3", &[event("x", "alert.resolved")]);
+    let mut half = batch("c3", &[event("never ended", "alert.resolved")]);
     half.body = half.body.replace("\"events\":[", "\"events\":[{},");
     let items = [
-        batch("c1", &[event("never", "alert.fired"), event("over", "alert.resolved"), event("corrupt", "alert.fired")]),
+        batch("c1", &[event("never", "alert.fired"), event("over", "alert.muted"), event("corrupt", "alert.fired")]),
         Item { id: "x".into(), body: "?".into(), receive_count: 1 },
         half,
         alerts[0].clone(),
@@ -804,7 +806,7 @@ async fn unknown_alerts_and_unreadable_messages_go_to_quarantine_and_others_are_
     assert!(all_done(&world.notify().run(&items, now()).await));
     let mut codes: Vec<String> = world.quarantined().into_iter().map(|q| q.code).collect();
     codes.sort();
-    assert_eq!(codes, ["malformed_message", "malformed_message", "unknown_alert", "unreadable_alert"]);
+    assert_eq!(codes, ["malformed_message", "malformed_message", "unknown_alert", "unknown_alert", "unreadable_alert"]);
     assert_eq!(world.mails().len(), 2);
 }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 use sluice_ports::{
-    Delivery, Depth, Document, DocumentOutcome, Email, ErrorKind, IndexTemplate, Item, Key, Mail, Message, ObjectMeta,
+    Delivery, Depth, Document, DocumentOutcome, Email, ErrorKind, HookCall, Hooks, IndexTemplate, Item, Key, Mail, Message, ObjectMeta,
     Objects, PortError, PutMode, Query, Queue, QueueConsole, Receipt, Search, Settlement, Sql, SqlLimits, SqlResult,
     Table, Topic, Write,
 };
@@ -28,10 +28,11 @@ pub enum Fault {
 }
 
 /// The operations a script may name.
-const OPERATIONS: [&str; 20] = [
+const OPERATIONS: [&str; 21] = [
     "console.list",
     "console.peek",
     "console.redrive",
+    "hook.post",
     "mail.send",
     "objects.delete",
     "objects.get",
@@ -247,6 +248,13 @@ impl<T: Objects + ?Sized> Objects for Faulty<T> {
 impl<T: Mail + ?Sized> Mail for Faulty<T> {
     async fn send(&self, email: Email) -> Result<(), PortError> {
         self.one("mail.send", self.inner.send(email)).await
+    }
+}
+
+#[async_trait]
+impl<T: Hooks + ?Sized> Hooks for Faulty<T> {
+    async fn post(&self, call: HookCall) -> Result<(), PortError> {
+        self.one("hook.post", self.inner.post(call)).await
     }
 }
 

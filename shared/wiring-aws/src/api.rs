@@ -5,15 +5,18 @@ use crate::start::{Start, now, pairs, run as start};
 use async_trait::async_trait;
 use serde_json::Value;
 use sluice_adapters_aws::athena::AthenaSql;
+use sluice_adapters_aws::ses::SesMail;
 use sluice_adapters_aws::sqs::{ConsoleQueue, SqsConsole, SqsQueue};
 use sluice_adapters_aws::{Resource, secrets};
+use sluice_adapters_http::HttpHooks;
 use sluice_columnar::ParquetEncoder;
 use sluice_entry::Function;
-use sluice_entry::functions::{ApiFunction, console_origin, ingest_settings};
+use sluice_entry::functions::{ApiFunction, callable, console_origin, ingest_settings, notify_settings};
 use sluice_entry::settings::SettingError;
 use sluice_ports::{Document, DocumentOutcome, ErrorKind, IndexTemplate, PortError, Queue, Search, SqlLimits};
 use sluice_stages::access::{KeySpec, Keys};
 use sluice_stages::api::{Api, ApiPorts, ApiSettings};
+use sluice_stages::channels::Channels;
 use sluice_stages::ingest::{Ingest, IngestPorts};
 use sluice_stages::ledger::Sink;
 use sluice_stages::ledger::audit::AuditPorts;
@@ -74,6 +77,13 @@ pub fn run() -> ExitCode {
         let desk = Desk::new(ports, registry.clone());
         let members = Arc::new(Members::new(table.clone(), Passwords::new(Cost::USUAL)?));
         let counting = start.counting()?;
+        let sender = start.resource("sender", "mail_from", "SLUICE_MAIL_FROM")?;
+        let channels = Channels {
+            table: table.clone(),
+            mail: Arc::new(SesMail::new(&start.connection, sender)),
+            hooks: Arc::new(HttpHooks::new(callable(&start.settings)?)?),
+            from: notify_settings(&start.settings)?.from,
+        };
         let ports = ApiPorts {
             search,
             sql: Arc::new(athena(start)?),
@@ -84,6 +94,7 @@ pub fn run() -> ExitCode {
             sessions: Arc::new(Sessions::new(table.clone(), members.clone())),
             members,
             rules: Arc::new(Rules::new(table)),
+            channels: Arc::new(channels),
             desk,
             audit,
             registry,
@@ -117,7 +128,11 @@ fn athena(start: &Start) -> Result<AthenaSql, SettingError> {
 /// The queues of `Name=URL,…`. The dead letters of a subscription go back to the subscription's queue.
 fn queues(text: &str) -> Result<Vec<ConsoleQueue>, SettingError> {
     let queue = |(name, url): (&str, &str)| {
-        let returns_to = name.strip_suffix("SubscriptionDeadLetterQueue").map(|stage| format!("{stage}Queue"));
+        let returns_to = name.strip_suffix("SubscriptionDeadLetterQueue").map(|stage| match stage {
+            // CloudWatch's alarms go to where alerts go.
+            "Alarm" => "AlertsQueue".to_owned(),
+            stage => format!("{stage}Queue"),
+        });
         ConsoleQueue { name: name.to_owned(), url: url.to_owned(), returns_to }
     };
     Ok(pairs("queues", text)?.into_iter().map(queue).collect())
@@ -184,6 +199,8 @@ mod tests {
         );
         assert_eq!(read[1].returns_to.as_deref(), Some("ConvertQueue"));
         assert_eq!(sink_queues(&read), BTreeMap::from([(Sink::Lake, vec!["ConvertQueue".to_owned()])]));
+        let alarms = queues("AlarmSubscriptionDeadLetterQueue=https://x/3").unwrap();
+        assert_eq!(alarms[0].returns_to.as_deref(), Some("AlertsQueue"));
         assert!(queues("ConvertQueue").unwrap_err().to_string().contains("`SLUICE_QUEUES`"));
     }
 }

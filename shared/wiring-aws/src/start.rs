@@ -78,7 +78,7 @@ impl Start {
     }
 
     /// The topic, which counts what the sinks that this stack does not have do not get.
-    #[cfg(any(feature = "api", feature = "detect", feature = "ingest"))]
+    #[cfg(any(feature = "api", feature = "detect", feature = "ingest", feature = "notify"))]
     pub(crate) fn topic(&self) -> Result<Arc<dyn sluice_ports::Topic>, SettingError> {
         use sluice_stages::ledger::{CountingOff, Sink};
         let topic = self.resource("topic", "topic", "SLUICE_TOPIC")?;

@@ -9,6 +9,7 @@ mod sinks;
 use crate::lake::RecordedLake;
 use crate::sinks::Sinks;
 use anyhow::{Context as _, bail};
+use sluice_adapters_http::HttpHooks;
 use sluice_adapters_embedded::mail::OutboxMail;
 use sluice_adapters_embedded::objects::DiskObjects;
 use sluice_adapters_embedded::search::{EmbeddedSearch, EmbeddedSearchConfig};
@@ -20,15 +21,17 @@ use sluice_domain::time::Timestamp;
 use sluice_entry::Function;
 use sluice_entry::front::Front;
 use sluice_entry::functions::{
-    ApiFunction, Counting, DetectFunction, HttpFunction, QuarantineFunction, QueueFunction, ingest_settings,
+    ApiFunction, Counting, DetectFunction, HttpFunction, QuarantineFunction, QueueFunction, callable, ingest_settings,
     notify_settings,
 };
 use sluice_entry::settings::Settings;
-use sluice_ports::{Mail, Objects, Queue, Search, Sql, SqlLimits, Topic};
+use sluice_ports::{Hooks, Mail, Objects, Queue, Search, Sql, SqlLimits, Topic};
 use sluice_stages::access::Keys;
 use sluice_stages::api::{Api, ApiPorts, ApiSettings};
+use sluice_stages::channels::Channels;
 use sluice_stages::convert::{Convert, ConvertPorts, ConvertSettings};
 use sluice_stages::detect::{Detect, DetectPorts, DetectSettings};
+use sluice_stages::incidents::Incidents;
 use sluice_stages::index::{Index, IndexPorts, IndexSettings};
 use sluice_stages::ingest::{Ingest, IngestPorts};
 use sluice_stages::ledger::CountingOff;
@@ -42,6 +45,7 @@ use sluice_stages::quarantine::sweep::{Letters, Sweep};
 use sluice_stages::requests::Requests;
 use sluice_stages::rules::Rules;
 use sluice_stages::sessions::Sessions;
+use sluice_stages::watch::{Machine, Watch, WatchPorts, WatchSettings};
 use sluice_template::{Pattern, Topology, Trigger};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -73,6 +77,7 @@ pub struct Wiring {
     pub sessions: Arc<Sessions>,
     /// Functions by verb, without those that are switched off.
     pub functions: HashMap<String, Arc<dyn Function>>,
+    topic: Arc<dyn Topic>,
 }
 
 impl Wiring {
@@ -131,7 +136,14 @@ impl Wiring {
         let ports = DetectPorts { table: table.clone(), topic: topic.clone(), quarantine: quarantine.clone() };
         let detect = Detect::new(ports, registry.clone(), DetectSettings::default());
         functions.insert("detect".into(), Arc::new(DetectFunction(detect)));
-        let ports = NotifyPorts { mail, table: table.clone(), quarantine };
+        let hooks: Arc<dyn Hooks> = Arc::new(HttpHooks::new(callable(settings)?)?);
+        let channels = Channels {
+            table: table.clone(),
+            mail: mail.clone(),
+            hooks: hooks.clone(),
+            from: notify_settings(settings)?.from,
+        };
+        let ports = NotifyPorts { mail, hooks, table: table.clone(), topic: topic.clone(), quarantine };
         functions.insert("notify".into(), Arc::new(QueueFunction(Notify::new(ports, notify_settings(settings)?))));
         let sweep = Sweep {
             letters: letters(topology, &state)?,
@@ -157,12 +169,13 @@ impl Wiring {
             search,
             sql,
             table,
-            topic,
+            topic: topic.clone(),
             queues,
             keys: keys.clone(),
             members: members.clone(),
             sessions: sessions.clone(),
             rules,
+            channels: Arc::new(channels),
             desk,
             audit,
             registry,
@@ -182,7 +195,25 @@ impl Wiring {
             bail!("the template's function `{id}` names a stage `{}` that this program does not have", f.verb);
         }
         functions.retain(|verb, _| !off.contains(verb));
-        Ok(Self { state, keys, members, sessions, functions })
+        Ok(Self { state, keys, members, sessions, functions, topic })
+    }
+
+    /// What watches over all of this.
+    pub fn watch(&self, topology: &Topology, settings: &Settings, machine: Arc<dyn Machine>) -> anyhow::Result<Watch> {
+        let table = self.state.table();
+        let ports = WatchPorts {
+            queues: self.state.console(),
+            table: table.clone(),
+            machine,
+            incidents: Incidents::new(table, self.topic.clone()),
+        };
+        let is_consumed = |queue: &&String| !topology.consumers(queue).is_empty();
+        let settings = WatchSettings {
+            consumed: topology.queues.keys().filter(is_consumed).cloned().collect(),
+            max_lag: Duration::from_secs(settings.number("lag_alert_s")?),
+            min_free_bytes: settings.number("disk_free_alert_bytes")?,
+        };
+        Ok(Watch::new(ports, settings))
     }
 }
 

@@ -242,7 +242,7 @@ impl Words {
 
 /// Text from outside as one harmless line: no control characters, no line or paragraph separators, nothing that turns the direction of
 /// the text around it (Unicode TR 9, explicit formatting characters), white space collapsed.
-fn line(text: &str) -> String {
+pub(super) fn line(text: &str) -> String {
     let kept: String = text
         .chars()
         .map(|c| if c.is_whitespace() { ' ' } else { c })
@@ -284,7 +284,7 @@ fn signed(decimal: &str) -> String {
     if positive { format!("+{decimal}") } else { decimal.to_owned() }
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

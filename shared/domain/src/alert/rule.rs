@@ -526,7 +526,7 @@ impl<'n, 'a> Fields<'n, 'a> {
 }
 
 /// Whether a text is a plain address `local@domain` (RFC 5321 without quoted local parts, comments and address literals).
-fn is_address(text: &str) -> bool {
+pub fn is_address(text: &str) -> bool {
     let Some((local, domain)) = text.split_once('@') else { return false };
     let dotted = |part: &str, max: usize, fits: fn(u8) -> bool| {
         (1..=max).contains(&part.len()) && part.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(fits))

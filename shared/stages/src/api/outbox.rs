@@ -13,7 +13,7 @@ const MAX_SHOWN: usize = 200;
 impl Api {
     pub(super) async fn list_outbox(&self, call: Call<'_>) -> Reply {
         let outbox = self.outbox()?;
-        self.allow(call, Right::Admin, "outbox.list", "", of("")).await?;
+        self.look(call, Right::Admin, "outbox.list", "").await?;
         let mails = outbox.list(MAX_SHOWN).await.map_err(|e| failed("the outbox could not be read", &e))?;
         let mails: Vec<Value> = mails.iter().map(row).collect();
         Ok(Response::json(200, &json!({"mails": mails})))

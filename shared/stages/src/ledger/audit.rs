@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sluice_domain::lake::RowCount;
 use sluice_domain::schema::counted_as;
 use sluice_domain::time::{HOUR_US, Timestamp};
-use sluice_ports::{ErrorKind, Objects, PortError, Search, Table};
+use sluice_ports::{Condition, ErrorKind, Key, Objects, PortError, Search, Table, Write};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -123,6 +123,25 @@ pub async fn audit(ports: &AuditPorts, asked: Asked<'_>, now: Timestamp) -> Resu
     }
     audited.adds_up = audited.problems == 0;
     Ok(audited)
+}
+
+/// Row of what the last audit found.
+fn last_key() -> Key {
+    Key::new("audit", "last")
+}
+
+/// How many problems the last audit found that was noted.
+pub(crate) async fn last(table: &dyn Table) -> Result<Option<u64>, PortError> {
+    Ok(table.get(&[last_key()]).await?.pop().flatten().and_then(|row| row.value["problems"].as_u64()))
+}
+
+/// Notes what an audit found, for whoever watches. What is noted already is not written again.
+pub(crate) async fn note(table: &dyn Table, problems: u64) -> Result<(), PortError> {
+    if last(table).await? == Some(problems) {
+        return Ok(());
+    }
+    let value = json!({"problems": problems});
+    table.write(vec![Write::Put { key: last_key(), value, condition: Condition::Any, expires_at: None }]).await
 }
 
 impl Audited {

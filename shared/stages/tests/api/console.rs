@@ -106,7 +106,6 @@ async fn the_outbox_is_an_admin_s_and_there_only_where_mails_are_kept() {
     assert_eq!(
         world.recorded(),
         [
-            record(&who, "outbox.list", "", "allowed"),
             record(&who, "outbox.show", "20261121-1", "allowed"),
             record(&who, "outbox.show", "other", "allowed")
         ]

@@ -1,6 +1,7 @@
 //! `api` over ports in memory: who is let pass, and what is recorded of it.
 #![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
+mod channels;
 mod console;
 mod members;
 
@@ -16,6 +17,7 @@ use sluice_ports::{
 };
 use sluice_stages::access::{KeyRecord, KeySpec, Keys};
 use sluice_stages::api::{Api, ApiPorts, ApiSettings, MAX_REFUSED_PER_HOUR};
+use sluice_stages::channels::Channels;
 use sluice_stages::http::{Request, Response};
 use sluice_stages::ingest::{ClientIp, Ingest, IngestPorts, IngestSettings};
 use sluice_stages::ledger::Sink;
@@ -28,7 +30,9 @@ use sluice_stages::requests::Requests;
 use sluice_stages::rules::Rules;
 use sluice_stages::sessions::Sessions;
 use sluice_testkit::fault::{Fault, Faulty};
-use sluice_testkit::memory::{MemoryConsole, MemoryObjects, MemoryQueue, MemorySearch, MemoryTable, MemoryTopic};
+use sluice_testkit::memory::{
+    MemoryConsole, MemoryHooks, MemoryMail, MemoryObjects, MemoryQueue, MemorySearch, MemoryTable, MemoryTopic,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -108,6 +112,7 @@ impl Search for Empty {
 
 struct World {
     search: Arc<Empty>,
+    hooks: Arc<Faulty<MemoryHooks>>,
     table: Arc<Faulty<MemoryTable>>,
     topic: Arc<Faulty<MemoryTopic>>,
     keys: Arc<Keys>,
@@ -123,6 +128,7 @@ impl World {
 
     fn with_outbox(outbox: Option<console::Mails>) -> Self {
         let search = Arc::new(Empty::default());
+        let hooks = Arc::new(Faulty::new(MemoryHooks::new()));
         let table = Arc::new(Faulty::new(MemoryTable::new()));
         let topic = Arc::new(Faulty::new(MemoryTopic::new()));
         let keys = Arc::new(Keys::new(table.clone()));
@@ -148,6 +154,12 @@ impl World {
             },
             registry: registry(),
             requests: requests.clone(),
+            channels: Arc::new(Channels {
+                table: table.clone(),
+                mail: Arc::new(MemoryMail::new()),
+                hooks: hooks.clone(),
+                from: "sluice@example.org".into(),
+            }),
             outbox: outbox.map(|outbox| Arc::new(outbox) as Arc<dyn Outbox>),
         };
         let sql_limits = SqlLimits { max_rows: 1, timeout: Duration::from_secs(1), max_memory_bytes: 1 };
@@ -159,7 +171,7 @@ impl World {
                 metrics_allowed: Networks::parse(["10.0.0.0/8", "192.0.2.1"]).unwrap(),
             },
         );
-        Self { search, table, topic, keys, members, requests, api }
+        Self { search, hooks, table, topic, keys, members, requests, api }
     }
 
     async fn key(&self, spec: KeySpec) -> (String, KeyRecord) {
@@ -203,8 +215,6 @@ async fn every_admin_call_is_recorded_once_with_what_it_was_asked() {
     let (admin, who) = world.key(KeySpec::admin()).await;
     for (call, body, status, action, target) in [
         ("POST /v1/rules", RULE, 201, "rules.create", "fluctuation five of u"),
-        ("GET /v1/rules", "", 200, "rules.list", ""),
-        ("GET /v1/rules/five", "", 200, "rules.get", "five"),
         ("DELETE /v1/rules/five", "", 204, "rules.delete", "five"),
         (
             "POST /v1/keys",
@@ -213,7 +223,6 @@ async fn every_admin_call_is_recorded_once_with_what_it_was_asked() {
             "keys.create",
             "write for shop,web `till`",
         ),
-        ("GET /v1/keys", "", 200, "keys.list", ""),
         ("DELETE /v1/keys/k_0", "", 404, "keys.revoke", "k_0"),
         ("GET /v1/queues/None/messages", "", 404, "queues.peek", "None"),
         ("POST /v1/queues/None/redrive", "", 404, "queues.redrive", "None"),
@@ -223,6 +232,12 @@ async fn every_admin_call_is_recorded_once_with_what_it_was_asked() {
     }
     assert_eq!(world.call(&admin, "GET /v1/status", "").await, 200);
     assert!(world.recorded().is_empty(), "reading what others may read too is no admin call");
+    for list in ["rules", "keys", "members", "channels", "incidents", "quarantine/count"] {
+        assert_eq!(world.call(&admin, &format!("GET /v1/{list}"), "").await, 200, "{list}");
+    }
+    assert!(world.recorded().is_empty(), "nor is a look at a list without secrets");
+    assert_eq!(world.call(&admin, "GET /v1/quarantine", "").await, 200);
+    assert_eq!(world.recorded(), [record(&who, "quarantine.list", "", "allowed")], "this one shows bytes");
 }
 
 #[tokio::test]
