@@ -15,6 +15,8 @@ pub enum Needs {
     Write,
     /// A `read` key, or any member.
     Read,
+    /// The same, and from an address of the setting `metrics_allowed` nothing.
+    ReadFromElsewhere,
     /// An `admin` key, or an editor.
     Edit,
     /// An `admin` key, or an admin.
@@ -60,9 +62,10 @@ const fn delete(template: &'static str, needs: Needs, summary: &'static str) -> 
 }
 
 const ANY_OBJECT: &str = r#"{"type":"object"}"#;
+const SEARCH: &str = r#"{"type":["object","null"]}"#;
 const EVENTS: &str = r##"{"oneOf":[{"$ref":"#/components/schemas/Event"},{"type":"array","items":{"$ref":"#/components/schemas/Event"}}]}"##;
-const GAME_START: &str = r#"{"type":"object","required":["userId"],"properties":{"userId":{"type":["integer","string"]},"timestamp":{"type":["number","string"]},"event":{"const":"game_start"},"details":{"type":"object","properties":{"clickedAt":{"type":"integer"}}}}}"#;
-const GAME_DATA: &str = r#"{"type":"object","required":["userId","totalSquares","clickedCount"],"properties":{"userId":{"type":["integer","string"]},"timestamp":{"type":["number","string"]},"totalSquares":{"type":"integer","minimum":0},"clickedCount":{"type":"integer","minimum":0},"successRate":{"type":"number"}}}"#;
+const GAME_START: &str = r#"{"type":"object","required":["userId"],"properties":{"userId":{"type":["number","string"]},"timestamp":{"type":["number","string","null"]},"event":{"enum":["game_start",null]},"details":{"type":["object","null"],"properties":{"clickedAt":{"type":["integer","null"]}}}}}"#;
+const GAME_DATA: &str = r#"{"type":"object","required":["userId","totalSquares","clickedCount"],"properties":{"userId":{"type":["number","string"]},"timestamp":{"type":["number","string","null"]},"totalSquares":{"type":"integer","minimum":0},"clickedCount":{"type":"integer","minimum":0},"successRate":{"type":["number","null"]}}}"#;
 const SQL: &str = r#"{"type":"object","required":["sql"],"additionalProperties":false,"properties":{"sql":{"type":"string"},"parameters":{"type":"array"},"max_rows":{"type":"integer","minimum":1}}}"#;
 const REDRIVE: &str =
     r#"{"type":"object","additionalProperties":false,"properties":{"limit":{"type":"integer","minimum":0}}}"#;
@@ -74,7 +77,7 @@ const PASSWORD: &str = r#"{"type":"object","required":["old","new"],"additionalP
 const NEW_CHANNEL: &str = r#"{"type":"object","required":["kind","name"],"additionalProperties":false,"properties":{"kind":{"enum":["email","webhook"]},"name":{"type":"string"},"operator":{"type":"boolean"},"to":{"type":"array","items":{"type":"string"}},"url":{"type":"string"}}}"#;
 const CHANGED_CHANNEL: &str = r#"{"type":"object","additionalProperties":false,"properties":{"name":{"type":"string"},"operator":{"type":"boolean"},"to":{"type":"array","items":{"type":"string"}}}}"#;
 const REPAIR: &str = r#"{"type":"object","required":["repairs"],"additionalProperties":false,"properties":{"repairs":{"type":"array","items":{"type":"object","required":["handle","text"],"additionalProperties":false,"properties":{"handle":{"type":"string"},"text":{"type":"string"}}}},"dry_run":{"type":"boolean"}}}"#;
-const REPLAY: &str = r#"{"type":"object","additionalProperties":false,"properties":{"handles":{"type":"array","items":{"type":"string"}},"select":{"type":"object"},"after":{"type":"string"},"dry_run":{"type":"boolean"}}}"#;
+const REPLAY: &str = r#"{"type":"object","additionalProperties":false,"properties":{"handles":{"type":["array","null"],"items":{"type":"string"}},"select":{"type":["object","null"]},"after":{"type":["string","null"]},"dry_run":{"type":"boolean"}}}"#;
 
 /// What a list of quarantine is narrowed by.
 const SELECT: &[&str] = &["from", "to", "code", "origin", "type", "key", "state", "after", "limit"];
@@ -94,12 +97,12 @@ pub const OPERATIONS: &[Operation] = &[
     get("/health", Needs::Nothing, "Whether the server is up"),
     Operation {
         content: TEXT,
-        ..get("/metrics", Needs::Read, "Metrics for Prometheus; for allowed addresses without a key")
+        ..get("/metrics", Needs::ReadFromElsewhere, "Metrics for Prometheus; for allowed addresses without a key")
     },
     get("/openapi.json", Needs::Nothing, "This document"),
     Operation {
         query: &["index"],
-        ..post("/v1/search", Needs::Read, "Searches, by OpenSearch's query language", ANY_OBJECT)
+        ..post("/v1/search", Needs::Read, "Searches, by OpenSearch's query language", SEARCH)
     },
     post("/v1/sql", Needs::Read, "Runs one SELECT over the lake", SQL),
     get("/v1/tables", Needs::Read, "The tables of the lake with their columns"),
@@ -221,6 +224,7 @@ fn describe(operation: &Operation) -> Value {
         Needs::Write => json!([{"key": []}]),
         Needs::Session => json!([{"session": []}]),
         Needs::Read | Needs::Edit | Needs::Admin => json!([{"key": []}, {"session": []}]),
+        Needs::ReadFromElsewhere => json!([{}, {"key": []}, {"session": []}]),
     };
     let good = match operation.content {
         "" => json!({"description": "Done."}),

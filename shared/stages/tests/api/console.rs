@@ -199,7 +199,9 @@ async fn what_is_answered_is_what_the_list_of_routes_says() {
             };
             assert!(expected.contains(&reply.status), "{method} {path} answers {}", reply.status);
             let needs = operation.map(|operation| operation.needs);
-            if matches!(needs, Some(Needs::Read | Needs::Edit | Needs::Admin)) && expected == [401] {
+            if matches!(needs, Some(Needs::Read | Needs::ReadFromElsewhere | Needs::Edit | Needs::Admin))
+                && expected == [401]
+            {
                 assert_eq!(world.call(&write, &format!("{method} {path}"), "{}").await, 403, "{method} {path}");
             }
         }
