@@ -436,7 +436,13 @@ fn stage(function: Function, process: usize, calls: &Arc<Calls>, registry: Arc<R
         Function::Consumer(QueueName::Alerts) => {
             let settings = NotifySettings { from: "sluice@example.org".into(), console_url: String::new() };
             Stage::Notify(Arc::new(Notify::new(
-                NotifyPorts { mail: ports.clone(), hooks: Arc::new(MemoryHooks::new()), table: ports.clone(), topic: ports, quarantine },
+                NotifyPorts {
+                    mail: ports.clone(),
+                    hooks: Arc::new(MemoryHooks::new()),
+                    table: ports.clone(),
+                    topic: ports,
+                    quarantine,
+                },
                 settings,
             )))
         }

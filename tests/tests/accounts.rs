@@ -101,3 +101,29 @@ fn what_was_refused_is_repaired_and_comes_in_once() {
     assert_eq!(refused.status.code(), Some(4), "the bytes are other people's");
     assert_eq!(server.stop().unwrap(), Some(0));
 }
+
+#[test]
+fn an_event_s_way_leads_to_the_file_that_holds_it() {
+    let (_dir, data) = folder();
+    let server = Server::start(&data).unwrap();
+    let sent = json!({"id": "w1", "source": "shop", "type": "order.paid", "data": {"total": 42}});
+    assert_eq!(server.post_json("/v1/events", &sent).unwrap().0, 202);
+    server.settle().unwrap();
+    let mut hit = Value::Null;
+    eventually("it is found", || {
+        let asked = json!({"query": {"term": {"type": "order.paid"}}});
+        hit = server.post_json("/v1/search?index=sluice-event-*", &asked)?.1["hits"]["hits"][0].clone();
+        Ok(hit.is_object())
+    })
+    .unwrap();
+    let (id, index) = (hit["_id"].as_str().unwrap(), hit["_index"].as_str().unwrap());
+    let (status, way) = server.get(&format!("/v1/events/{id}/way?index={index}")).unwrap();
+    assert_eq!((status, &way["type"], &way["batch"]), (200, &json!("order.paid"), &Value::Null), "{way}");
+    assert_eq!(way["received_at"], hit["_source"]["receivedtime"]);
+    assert_eq!((&way["lake"]["state"], &way["detect"]["state"]), (&json!("stored"), &json!("stored")), "{way}");
+    assert_eq!(way["search"], json!({"state": "stored", "index": index, "document": id, "indexed_at": null}));
+    let object = way["lake"]["object"].as_str().unwrap();
+    assert!(data.join(object).is_file() && way["lake"]["group"].is_string(), "{way}");
+    assert_eq!(way["quarantine"], json!([]));
+    assert_eq!(server.get(&format!("/v1/events/none/way?index={index}")).unwrap().0, 404);
+}

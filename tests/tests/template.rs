@@ -180,7 +180,13 @@ fn what_can_fail_has_an_alarm(topology: &Topology) -> Vec<String> {
     wanted.extend(topology.functions.keys().flat_map(|id| [(id.as_str(), "Errors"), (id.as_str(), "Throttles")]));
     wanted.push(("ApiFunction", "LedgerProblems"));
     // What tells of all others must not be alone with its own trouble.
-    let tells = ["NotifyFunction", "AlertsQueue", "AlertsDeadLetterQueue", "AlertsSubscriptionDeadLetterQueue", "AlarmSubscriptionDeadLetterQueue"];
+    let tells = [
+        "NotifyFunction",
+        "AlertsQueue",
+        "AlertsDeadLetterQueue",
+        "AlertsSubscriptionDeadLetterQueue",
+        "AlarmSubscriptionDeadLetterQueue",
+    ];
     let missing = wanted.into_iter().filter(|(subject, metric)| {
         let topics: &[&str] =
             if tells.contains(subject) { &["AlarmTopic", "DirectAlarmTopic"] } else { &["AlarmTopic"] };
@@ -564,6 +570,12 @@ fn queues_keep_messages_for_4_days_and_dead_letters_for_14() {
     fails(queues_keep_messages_4_days_and_dead_letters_14(&parse(&broken)), &["ConvertQueue keeps"]);
     let broken = edited(&[("MessageRetentionPeriod: 1209600", "MessageRetentionPeriod: 345600")]);
     fails(queues_keep_messages_4_days_and_dead_letters_14(&parse(&broken)), &["ConvertDeadLetterQueue keeps"]);
+}
+
+#[test]
+fn quarantine_keeps_records_for_as_long_as_the_api_says() {
+    let rule = format!("Prefix: quarantine/\n            ExpirationInDays: {}\n", sluice_wiring_aws::QUARANTINE_DAYS);
+    assert!(text().contains(&rule), "{rule}");
 }
 
 #[test]

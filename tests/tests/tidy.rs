@@ -40,7 +40,9 @@ fn allowed(package: &str) -> Option<&'static [&'static str]> {
         "sluice-domain" | "sluice-ports" => &[],
         "sluice-stages" => &["sluice-domain", "sluice-ports"],
         "sluice-columnar" | "sluice-template" => &["sluice-domain"],
-        "sluice-adapters-http" | "sluice-adapters-opensearch" | "sluice-statement" | "sluice-testkit" => &["sluice-ports"],
+        "sluice-adapters-http" | "sluice-adapters-opensearch" | "sluice-statement" | "sluice-testkit" => {
+            &["sluice-ports"]
+        }
         "sluice-adapters-aws" | "sluice-adapters-embedded" => &["sluice-ports", "sluice-statement"],
         "sluice-simulation" => &["sluice-domain", "sluice-ports", "sluice-stages", "sluice-testkit"],
         "sluice-entry" => &["sluice-domain", "sluice-ports", "sluice-stages"],

@@ -12,7 +12,7 @@ pub use fire::{Alert, Direction, Trade, Watchlist, alert_id};
 pub use incident::{Incident, IncidentKind, IncidentState, PIPELINE, Recipient};
 pub use mail::MailText;
 pub use rule::{Channel, Comparison, Condition, Fluctuation, Language, Percent, Rule, RuleError, Side};
-pub use rule::{is_address, MAX_CHANNELS, MAX_RULE_BYTES, MAX_SYMBOLS};
+pub use rule::{MAX_CHANNELS, MAX_RULE_BYTES, MAX_SYMBOLS, is_address};
 
 /// `type` of the event that says that a rule fired.
 pub const FIRED: &str = "alert.fired";

@@ -596,7 +596,7 @@ mod tests {
         };
         let accepted = |suspect: &str, reaction: u32| {
             let text = format!(
-                r#"{{"id":"1","source":"square-blitz","type":"game.result","data":{{"play_id":"p","total_squares":50,"clicked_count":1,"reaction_ms":[{reaction}]{suspect}}}}}"#
+                r#"{{"id":"1","source":"square-blitz","type":"game.result","data":{{"play_id":"p","total_squares":50,"clicked_count":2,"reaction_ms":[{reaction},{reaction}]{suspect}}}}}"#
             );
             let (event, _) = Event::accept(json::parse_str(&text).unwrap(), &context, String::new).unwrap();
             let mut out = String::new();

@@ -11,6 +11,8 @@ pub const SOURCE: &str = "square-blitz";
 pub const SQUARES: i64 = 50;
 /// A reaction below this is none: 100 ms is the limit of a false start (World Athletics Technical Rules, TR16.6).
 pub const LEAST_REACTION_MS: i64 = 100;
+/// Reactions below that are luck up to here, whatever part of the clicks they are.
+pub const MANY_SHORT: i64 = 2;
 /// What a browser's clocks and timers are allowed to be wrong by.
 pub const SLACK_MS: i64 = 250;
 /// Reactions of one play that are looked at; the schema allows no more.
@@ -63,18 +65,24 @@ impl Play {
     /// | word | |
     /// |---|---|
     /// | `more_reactions_than_clicks` | |
-    /// | `reaction_too_short` | one is below [`LEAST_REACTION_MS`] |
+    /// | `reaction_too_short` | of the clicks [`MANY_SHORT`] and a tenth are below [`LEAST_REACTION_MS`] |
     /// | `reaction_too_long` | no square was there for so long, or not for so many of them |
     /// | `duration_too_short` | the last square had not appeared yet |
     pub fn doubts(&self) -> Option<String> {
         let doubts = [
             ("more_reactions_than_clicks", self.reaction_ms.len() as i64 > self.clicked_count),
-            ("reaction_too_short", self.reaction_ms.iter().any(|ms| *ms < LEAST_REACTION_MS)),
+            ("reaction_too_short", self.foresees_its_squares()),
             ("reaction_too_long", self.outlasts_its_squares()),
             ("duration_too_short", self.duration_ms.is_some_and(|ms| ms + SLACK_MS < appears_ms(self.total_squares))),
         ];
         let words: Vec<&str> = doubts.into_iter().filter(|(_, doubted)| *doubted).map(|(word, _)| word).collect();
         (!words.is_empty()).then(|| words.join(","))
+    }
+
+    /// A hand that is under way when a square appears beneath it is luck; that it is so with every tenth click is not.
+    fn foresees_its_squares(&self) -> bool {
+        let short = self.reaction_ms.iter().filter(|ms| **ms < LEAST_REACTION_MS).count() as i64;
+        short >= MANY_SHORT && short.saturating_mul(10) >= self.clicked_count
     }
 
     /// Which click was of which square is not sent, and each square is clicked once: so the longest reaction is held against the longest
@@ -146,16 +154,38 @@ mod tests {
     fn each_doubt_begins_where_the_timings_say() {
         let doubts = |play: Play| play.doubts().unwrap_or_default();
         assert_eq!(doubts(Play { clicked_count: 2, ..play() }), "more_reactions_than_clicks");
-        assert_eq!(doubts(Play { reaction_ms: vec![100], ..play() }), "");
-        assert_eq!(doubts(Play { reaction_ms: vec![99], ..play() }), "reaction_too_short");
+        assert_eq!(doubts(Play { reaction_ms: vec![100, 100], ..play() }), "");
+        assert_eq!(doubts(Play { reaction_ms: vec![99, 99], ..play() }), "reaction_too_short");
         assert_eq!(doubts(Play { reaction_ms: vec![7_250], ..play() }), "");
         assert_eq!(doubts(Play { reaction_ms: vec![7_251], ..play() }), "reaction_too_long");
         assert_eq!(doubts(Play { duration_ms: Some(31_384 - 250), ..play() }), "");
         assert_eq!(doubts(Play { duration_ms: Some(31_384 - 251), ..play() }), "duration_too_short");
         assert_eq!(
-            doubts(Play { clicked_count: 0, reaction_ms: vec![-1, 9_000], duration_ms: Some(0), ..play() }),
+            doubts(Play { clicked_count: 0, reaction_ms: vec![-1, 0, 9_000], duration_ms: Some(0), ..play() }),
             "more_reactions_than_clicks,reaction_too_short,reaction_too_long,duration_too_short"
         );
+    }
+
+    #[test]
+    fn short_reactions_are_doubted_where_they_are_two_and_a_tenth_of_the_clicks() {
+        let doubts = |short: usize, clicks: usize| {
+            let reaction_ms = (0..clicks).map(|n| if n < short { 99 } else { 400 }).collect();
+            Play { clicked_count: clicks as i64, reaction_ms, ..play() }.doubts().is_some()
+        };
+        for (short, clicks, doubted) in [
+            (1, 1, false),
+            (1, 10, false),
+            (2, 2, true),
+            (2, 20, true),
+            (2, 21, false),
+            (3, 30, true),
+            (4, 50, false),
+            (5, 50, true),
+        ] {
+            assert_eq!(doubts(short, clicks), doubted, "{short} of {clicks}");
+        }
+        // What is not sent of the clicks is not known to be short.
+        assert_eq!(Play { clicked_count: 50, reaction_ms: vec![9, 9], ..play() }.doubts(), None);
     }
 
     #[test]

@@ -110,7 +110,7 @@ fn events_as_they_mostly_are_go_the_quick_way() {
     {
         let source = format!("\"source\":\"{source}\"");
         let rest =
-            r#""type":"game.result","data":{"play_id":"p","total_squares":50,"clicked_count":1,"reaction_ms":[9]}"#;
+            r#""type":"game.result","data":{"play_id":"p","total_squares":50,"clicked_count":2,"reaction_ms":[9,9]}"#;
         let text = if sent_first { format!("{{{source},{rest}}}") } else { format!("{{{rest},{source}}}") };
         assert_eq!(compare(&mut acceptor, &text), is_quick, "{text}");
     }

@@ -504,6 +504,22 @@ fn unavailable(error: &PortError) -> Denial {
     Denial { code: "unavailable", who: None, reply: unreadable(error) }
 }
 
+/// The key of a request, whatever it may do.
+pub(crate) async fn present_key(request: &Request, keys: &Keys, now: Timestamp) -> Result<Arc<KeyRecord>, Denial> {
+    find_key(request, keys, now).await.map(|(key, _)| key)
+}
+
+async fn find_key(request: &Request, keys: &Keys, now: Timestamp) -> Result<(Arc<KeyRecord>, Via), Denial> {
+    let Some((secret, via)) = present(request) else {
+        return Err(unknown("no_key", "a key is needed: `Authorization: Bearer <key>`"));
+    };
+    match keys.authenticate(secret, now).await {
+        Ok(Some(key)) => Ok((key, via)),
+        Ok(None) => Err(unknown("unknown_key", "the key is not known, or was revoked")),
+        Err(error) => Err(unavailable(&error)),
+    }
+}
+
 /// The key of a request that may do what needs `needed`.
 pub async fn authorize_key(
     request: &Request,
@@ -511,14 +527,7 @@ pub async fn authorize_key(
     needed: Scope,
     now: Timestamp,
 ) -> Result<Arc<KeyRecord>, Denial> {
-    let Some((secret, via)) = present(request) else {
-        return Err(unknown("no_key", "a key is needed: `Authorization: Bearer <key>`"));
-    };
-    let key = match keys.authenticate(secret, now).await {
-        Ok(Some(key)) => key,
-        Ok(None) => return Err(unknown("unknown_key", "the key is not known, or was revoked")),
-        Err(error) => return Err(unavailable(&error)),
-    };
+    let (key, via) = find_key(request, keys, now).await?;
     let (code, message) = if via == Via::Query && key.scope != Scope::Write {
         let what = format!("`?key=` takes write keys only; send this {} key in `Authorization: Bearer`", key.scope);
         ("key_in_query", what)

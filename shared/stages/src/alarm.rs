@@ -64,7 +64,9 @@ mod tests {
 
     #[test]
     fn only_an_alarm_is_taken_for_one() {
-        for other in ["", "{}", "\"AlarmName\"", r#"{"v":1,"events":[{"data":{"AlarmName":"x"}}]}"#, r#"{"AlarmName":"x"}"#] {
+        for other in
+            ["", "{}", "\"AlarmName\"", r#"{"v":1,"events":[{"data":{"AlarmName":"x"}}]}"#, r#"{"AlarmName":"x"}"#]
+        {
             assert!(read(other).is_none(), "{other}");
         }
         let with = |state: &str, time: &str| {

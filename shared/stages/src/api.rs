@@ -11,8 +11,11 @@ pub mod members;
 pub mod metrics;
 mod outbox;
 mod quarantine;
+pub mod retention;
 mod tables;
+mod way;
 
+use self::retention::Retention;
 use crate::access::{self, DEFAULT_MAX_AGE_DAYS, Denial, KeySpec, Keys, Right, Scope};
 use crate::attempts::Attempts;
 use crate::channels::Channels;
@@ -95,6 +98,8 @@ pub struct ApiSettings {
     pub sink_queues: BTreeMap<Sink, Vec<String>>,
     /// Who gets the metrics without a key.
     pub metrics_allowed: Networks,
+    /// How long this deployment keeps what it keeps.
+    pub retention: Retention,
 }
 
 /// The stage.
@@ -134,6 +139,8 @@ impl Api {
             (["channels", id], "PATCH") => self.change_channel(call, id).await,
             (["channels", id], "DELETE") => self.remove_channel(call, id).await,
             (["channels", id, "test"], "POST") => self.test_channel(call, id).await,
+            (["retention"], "GET") => self.retention(call).await,
+            (["events", document, "way"], "GET") => self.way(call, document).await,
             (["incidents"], "GET") => self.incidents(call).await,
             (["rules"], "GET") => self.list_rules(call).await,
             (["rules"], "POST") => self.create_rule(call).await,
@@ -141,7 +148,8 @@ impl Api {
             (["rules", id], "DELETE") => self.delete_rule(call, id).await,
             (["keys"], "GET") => self.list_keys(call).await,
             (["keys"], "POST") => self.create_key(call).await,
-            (["keys", id], "DELETE") => self.revoke_key(call, id).await,
+            (["keys", "current"], "GET") => self.current_key(call).await,
+            (["keys", id], "DELETE") if *id != "current" => self.revoke_key(call, id).await,
             (["tables"], "GET") => self.tables(call).await,
             (["game", "config"], "GET") => self.game_config(call).await,
             (["game", "ranking"], "GET") => self.ranking(call).await,
@@ -481,6 +489,16 @@ impl Api {
         // The only time that the secret is shown.
         reply["key"] = Value::String(secret);
         Ok(Response::json(201, &reply))
+    }
+
+    /// Which key the request has; a session has none.
+    async fn current_key(&self, call: Call<'_>) -> Reply {
+        let found = match access::present_key(call.request, &self.ports.keys, call.now).await {
+            Ok(found) => found,
+            Err(denial) => return Err(denial.reply),
+        };
+        let key = json!({"id": found.id, "name": found.name, "scope": found.scope.name(), "sources": found.sources, "types": found.types});
+        Ok(Response::json(200, &key))
     }
 
     async fn revoke_key(&self, call: Call<'_>, id: &str) -> Reply {

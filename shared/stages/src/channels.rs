@@ -240,7 +240,9 @@ impl Channels {
     pub async fn create(&self, asked: NewChannel, now: Timestamp) -> Result<Channel, ChannelsError> {
         let (to, hook) = match (asked.kind, asked.to, asked.url) {
             (ChannelKind::Email, Some(to), None) => (addresses(to)?, None),
-            (ChannelKind::Email, _, Some(_)) => return Err(invalid("url", "is for webhooks; mail goes `to` addresses")),
+            (ChannelKind::Email, _, Some(_)) => {
+                return Err(invalid("url", "is for webhooks; mail goes `to` addresses"));
+            }
             (ChannelKind::Email, None, None) => return Err(invalid("to", "is missing: the addresses of the mail")),
             (ChannelKind::Webhook, None, Some(url)) => {
                 (Vec::new(), Some(Hook { url: web_address(url)?, signing_key: new_token("channels.create")? }))
@@ -501,7 +503,10 @@ mod tests {
         table.script("table.write", [Fault::Before(ErrorKind::Conflict), Fault::After]);
         let change = ChannelChange { operator: Some(false), to: Some(vec!["c@example.org".into()]), name: None };
         let changed = channels.change(&mail.id, change.clone()).await.unwrap();
-        assert_eq!((changed.name.as_str(), &changed.to[..], changed.operator), ("On call", &["c@example.org".to_owned()][..], false));
+        assert_eq!(
+            (changed.name.as_str(), &changed.to[..], changed.operator),
+            ("On call", &["c@example.org".to_owned()][..], false)
+        );
         assert!(matches!(channels.change(&hook.id, change).await, Err(ChannelsError::Invalid("to", _))));
         assert_eq!(operators(table.as_ref()).await.unwrap(), [Recipient::Hook(hook.id.clone())]);
         channels.remove(&hook.id).await.unwrap();

@@ -237,6 +237,12 @@ async fn by_hour(table: &dyn Table, sinks: &[Sink]) -> Result<BTreeMap<(String, 
     Ok(counters.iter().filter_map(of_ledger).collect())
 }
 
+/// What the counters say of one counter row; `None` where nothing was counted there.
+pub(crate) async fn of(table: &dyn Table, counter: &str, sinks: &[Sink]) -> Result<Option<Counts>, PortError> {
+    let Some((hour, event_type)) = counter.split_once('#') else { return Ok(None) };
+    Ok(by_hour(table, sinks).await?.remove(&(hour.to_owned(), event_type.to_owned())))
+}
+
 impl Report {
     fn adds_up(&mut self, waiting: &BTreeMap<Sink, Option<u64>>, oldest: &BTreeMap<Sink, String>) {
         for (sink, waiting) in waiting {

@@ -106,6 +106,11 @@ pub const OPERATIONS: &[Operation] = &[
     },
     post("/v1/sql", Needs::Read, "Runs one SELECT over the lake", SQL),
     get("/v1/tables", Needs::Read, "The tables of the lake with their columns"),
+    get("/v1/retention", Needs::Read, "How long what is kept is kept"),
+    Operation {
+        query: &["index"],
+        ..get("/v1/events/{document}/way", Needs::Read, "What became of an event, by its document in the search")
+    },
     get("/v1/status", Needs::Read, "Queues and ledger in short"),
     Operation { query: &["from", "to", "type", "deep"], ..get("/v1/ledger", Needs::Read, "Audits the ledger") },
     get("/v1/queues", Needs::Read, "The queues"),
@@ -129,6 +134,7 @@ pub const OPERATIONS: &[Operation] = &[
     delete("/v1/rules/{id}", Needs::Edit, "Removes a rule"),
     get("/v1/keys", Needs::Admin, "All keys, without their secrets"),
     Operation { status: 201, ..post("/v1/keys", Needs::Admin, "Makes a key and shows its secret, this once", NEW_KEY) },
+    get("/v1/keys/current", Needs::Write, "Which key the request has, of any scope"),
     delete("/v1/keys/{id}", Needs::Admin, "Revokes a key"),
     Operation { query: SELECT, ..get("/v1/quarantine", Needs::Edit, "Records of quarantine") },
     Operation { query: SELECT, ..get("/v1/quarantine/count", Needs::Edit, "Counts records of quarantine") },
@@ -136,7 +142,7 @@ pub const OPERATIONS: &[Operation] = &[
     post("/v1/quarantine/replay", Needs::Edit, "Sends records of quarantine again", REPLAY),
     get("/v1/quarantine/{day}/{id}", Needs::Edit, "A record of quarantine with its bytes"),
     post("/v1/sessions", Needs::Nothing, "Signs in, by password or by a link", SIGN_IN),
-    get("/v1/sessions/current", Needs::Session, "Who is signed in"),
+    get("/v1/sessions/current", Needs::Nothing, "Who is signed in, if anybody"),
     delete("/v1/sessions/current", Needs::Nothing, "Signs out"),
     get("/v1/members", Needs::Admin, "All members"),
     Operation { status: 201, ..post("/v1/members", Needs::Admin, "Invites a member", INVITE) },

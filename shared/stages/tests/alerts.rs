@@ -171,8 +171,13 @@ impl World {
     }
 
     fn notify(&self) -> Notify {
-        let ports =
-            NotifyPorts { mail: self.mail.clone(), hooks: Arc::new(MemoryHooks::new()), table: self.table.clone(), topic: self.topic.clone(), quarantine: self.quarantine.clone() };
+        let ports = NotifyPorts {
+            mail: self.mail.clone(),
+            hooks: Arc::new(MemoryHooks::new()),
+            table: self.table.clone(),
+            topic: self.topic.clone(),
+            quarantine: self.quarantine.clone(),
+        };
         Notify::new(ports, notify_settings())
     }
 

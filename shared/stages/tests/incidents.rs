@@ -132,8 +132,13 @@ impl World {
     }
 
     fn notify(&self) -> Notify {
-        let ports =
-            NotifyPorts { mail: self.mail.clone(), hooks: self.hooks.clone(), table: self.table.clone(), topic: self.topic.clone(), quarantine: self.quarantine.clone() };
+        let ports = NotifyPorts {
+            mail: self.mail.clone(),
+            hooks: self.hooks.clone(),
+            table: self.table.clone(),
+            topic: self.topic.clone(),
+            quarantine: self.quarantine.clone(),
+        };
         Notify::new(ports, NotifySettings { from: "sluice@example.org".into(), console_url: String::new() })
     }
 
@@ -417,7 +422,8 @@ async fn channel(world: &World, text: &str) -> Channel {
 async fn a_channel_that_is_down_holds_back_no_other_and_is_told_later() {
     let world = World::new().await;
     channel(&world, r#"{"kind":"webhook","name":"Pager","operator":true,"url":"https://hooks.example.org/x"}"#).await;
-    channel(&world, r#"{"kind":"email","name":"On call","operator":true,"to":["a@example.org","b@example.org"]}"#).await;
+    channel(&world, r#"{"kind":"email","name":"On call","operator":true,"to":["a@example.org","b@example.org"]}"#)
+        .await;
     channel(&world, r#"{"kind":"email","name":"Others","to":["c@example.org"]}"#).await;
     let incidents = world.incidents();
     incidents.see(&seen(Firing), at(0)).await.unwrap();
@@ -432,7 +438,9 @@ async fn a_channel_that_is_down_holds_back_no_other_and_is_told_later() {
     assert!(!world.take(&over).await);
     assert_eq!(world.mails().len(), 2);
     world.hooks.always("hook.post", Fault::Pass);
-    assert!(!world.take(&over).await && world.take(&fired).await && world.take(&over).await && world.take(&fired).await);
+    assert!(
+        !world.take(&over).await && world.take(&fired).await && world.take(&over).await && world.take(&fired).await
+    );
     let posts: Vec<Value> =
         world.hooks.inner().take().iter().map(|call| serde_json::from_str(&call.body).unwrap()).collect();
     let told: Vec<&Value> = posts.iter().map(|post| &post["type"]).collect();
@@ -478,7 +486,10 @@ async fn an_alarm_of_cloudwatch_is_an_incident_however_often_and_in_which_order_
     let over = world.published();
     assert!(world.take(&over).await && world.take(&fired).await);
     let subject = "of sluice-prod-ConvertErrorsAlarm-1ABC to kim@example.org";
-    assert_eq!(world.mails(), [format!("[Sluice] Firing: alarm {subject}"), format!("[Sluice] Resolved: alarm {subject}")]);
+    assert_eq!(
+        world.mails(),
+        [format!("[Sluice] Firing: alarm {subject}"), format!("[Sluice] Resolved: alarm {subject}")]
+    );
     let mail = &world.mail.inner().sent()[0];
     assert!(mail.text.contains("ConvertFunction failed") && mail.text.contains("Threshold Crossed"), "{}", mail.text);
     assert!(world.quarantine.sent().is_empty());

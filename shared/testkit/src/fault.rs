@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 use sluice_ports::{
-    Delivery, Depth, Document, DocumentOutcome, Email, ErrorKind, HookCall, Hooks, IndexTemplate, Item, Key, Mail, Message, ObjectMeta,
-    Objects, PortError, PutMode, Query, Queue, QueueConsole, Receipt, Search, Settlement, Sql, SqlLimits, SqlResult,
-    Table, Topic, Write,
+    Delivery, Depth, Document, DocumentOutcome, Email, ErrorKind, HookCall, Hooks, IndexTemplate, Item, Key, Mail,
+    Message, ObjectMeta, Objects, PortError, PutMode, Query, Queue, QueueConsole, Receipt, Search, Settlement, Sql,
+    SqlLimits, SqlResult, Table, Topic, Write,
 };
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;

@@ -15,6 +15,7 @@ use sluice_entry::functions::{ApiFunction, callable, console_origin, ingest_sett
 use sluice_entry::settings::SettingError;
 use sluice_ports::{Document, DocumentOutcome, ErrorKind, IndexTemplate, PortError, Queue, Search, SqlLimits};
 use sluice_stages::access::{KeySpec, Keys};
+use sluice_stages::api::retention::Retention;
 use sluice_stages::api::{Api, ApiPorts, ApiSettings};
 use sluice_stages::channels::Channels;
 use sluice_stages::ingest::{Ingest, IngestPorts};
@@ -31,6 +32,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const QUEUES: &str = "SLUICE_QUEUES";
+/// As the template has them.
+const RETENTION: Retention =
+    Retention { queue_days: Some(4), dead_letter_days: Some(14), quarantine_days: Some(crate::QUARANTINE_DAYS) };
 /// What is left of the function's time when a query is stopped.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -57,6 +61,7 @@ pub fn run() -> ExitCode {
             sql_limits,
             sink_queues: sink_queues(&queues),
             metrics_allowed: start.settings.networks("metrics_allowed")?,
+            retention: RETENTION,
         };
         let topic = start.topic()?;
         let registry = start.registry().await?;

@@ -24,6 +24,9 @@ mod search;
 
 use std::time::Duration;
 
+/// Days that quarantine keeps a record, as the template says: its bucket's lifecycle removes them.
+pub const QUARANTINE_DAYS: u32 = 90;
+
 /// How long a function may run before Lambda ends it, as the template says. What it calls is bounded by this.
 pub fn timeout(verb: &str) -> Duration {
     Duration::from_secs(match verb {

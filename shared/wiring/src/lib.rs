@@ -9,12 +9,12 @@ mod sinks;
 use crate::lake::RecordedLake;
 use crate::sinks::Sinks;
 use anyhow::{Context as _, bail};
-use sluice_adapters_http::HttpHooks;
 use sluice_adapters_embedded::mail::OutboxMail;
 use sluice_adapters_embedded::objects::DiskObjects;
 use sluice_adapters_embedded::search::{EmbeddedSearch, EmbeddedSearchConfig};
 use sluice_adapters_embedded::sql::{EmbeddedSql, EmbeddedSqlConfig};
 use sluice_adapters_embedded::state::{DeadLetterConfig, Filter, QueueConfig, State, StateConfig, SubscriptionConfig};
+use sluice_adapters_http::HttpHooks;
 use sluice_columnar::ParquetEncoder;
 use sluice_domain::schema::Registry;
 use sluice_domain::time::Timestamp;
@@ -27,6 +27,7 @@ use sluice_entry::functions::{
 use sluice_entry::settings::Settings;
 use sluice_ports::{Hooks, Mail, Objects, Queue, Search, Sql, SqlLimits, Topic};
 use sluice_stages::access::Keys;
+use sluice_stages::api::retention::Retention;
 use sluice_stages::api::{Api, ApiPorts, ApiSettings};
 use sluice_stages::channels::Channels;
 use sluice_stages::convert::{Convert, ConvertPorts, ConvertSettings};
@@ -188,7 +189,16 @@ impl Wiring {
             max_memory_bytes: settings.size("sql_memory_bytes")?,
         };
         let metrics_allowed = settings.networks("metrics_allowed")?;
-        let api = Api::new(ports, ApiSettings { sql_limits, sink_queues: sinks.queues, metrics_allowed });
+        let api = Api::new(
+            ports,
+            ApiSettings {
+                sql_limits,
+                sink_queues: sinks.queues,
+                metrics_allowed,
+                // Nothing expires here.
+                retention: Retention::default(),
+            },
+        );
         functions.insert("api".into(), Arc::new(ApiFunction { stage: api, counting, front }));
 
         if let Some((id, f)) = topology.functions.iter().find(|(_, f)| !functions.contains_key(&f.verb)) {

@@ -3,6 +3,8 @@
 use super::failure::Failure;
 use rusqlite::{Connection, OpenFlags};
 use sluice_ports::ErrorKind;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -47,6 +49,10 @@ CREATE INDEX item_expiry ON item (expires_at) WHERE expires_at IS NOT NULL;
 
 /// The connection that writes, with the schema in place.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, Failure> {
+    // It holds secrets of channels. SQLite gives its log the rights of the database.
+    let owned = File::options().create(true).append(true).mode(0o600).open(path);
+    let owned = owned.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)));
+    owned.map_err(|e| Failure::new(ErrorKind::Full, format!("database `sluice.db`: {e}")))?;
     let conn = Connection::open(path)?;
     conn.busy_timeout(Duration::from_secs(5))?;
     // SQLite's own default, named because it was measured: pages of 8 KiB move 15 KB messages as fast and double what a single small

@@ -44,6 +44,23 @@ impl Fixture {
     }
 }
 
+#[tokio::test]
+async fn what_is_stored_is_its_owner_s_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let fixture = Fixture::new();
+    std::fs::write(fixture.dir.path().join("sluice.db"), "").unwrap();
+    let state = fixture.open();
+    send(&state.queue("Convert").unwrap(), "x").await.unwrap();
+    let mut seen = 0;
+    for file in std::fs::read_dir(fixture.dir.path()).unwrap().flatten() {
+        if file.file_name().to_string_lossy().starts_with("sluice.db") {
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 1, "the log too");
+}
+
 fn message(body: &str) -> Message {
     Message { body: body.to_owned(), events: 2, ..Message::default() }
 }

@@ -199,11 +199,11 @@ mod tests {
             found.map(|computed| computed.value.as_str().unwrap().to_owned())
         };
         let data = |reaction: &str| {
-            format!(r#"{{"play_id":"p","total_squares":50,"clicked_count":1,"reaction_ms":{reaction}}}"#)
+            format!(r#"{{"play_id":"p","total_squares":50,"clicked_count":2,"reaction_ms":{reaction}}}"#)
         };
-        assert_eq!(suspect(game::SOURCE, &data("[9]")).as_deref(), Some("reaction_too_short"));
-        assert_eq!(suspect("another", &data("[9]")), None);
-        for fine in ["[400]", "[]", "null", "[400,null]"] {
+        assert_eq!(suspect(game::SOURCE, &data("[9,9]")).as_deref(), Some("reaction_too_short"));
+        assert_eq!(suspect("another", &data("[9,9]")), None);
+        for fine in ["[400]", "[9]", "[]", "null", "[400,null]"] {
             assert_eq!(suspect(game::SOURCE, &data(fine)), None, "{fine}");
         }
         let short = r#"{"play_id":"p","total_squares":50,"clicked_count":1,"duration_ms":5}"#;

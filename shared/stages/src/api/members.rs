@@ -3,7 +3,7 @@
 //! | call | answers |
 //! |---|---|
 //! | `POST /v1/sessions` `{"email", "password"}` or `{"link", "email", "name", "password"}` | `{"member"}` and a cookie |
-//! | `GET /v1/sessions/current` | `{"member"}` |
+//! | `GET /v1/sessions/current` | `{"member"}`, null where nobody is signed in |
 //! | `DELETE /v1/sessions/current` | 204; the session has ended |
 //! | `GET /v1/members` | `{"members": […]}` |
 //! | `POST /v1/members` `{"email", "name", "role"}` | `{"member", "link", "expires_at"}` |
@@ -89,7 +89,8 @@ impl Api {
     }
 
     pub(super) async fn who(&self, call: Call<'_>) -> Reply {
-        self.current(call).await.map(|member| show(&member))
+        let member = self.signed_in(call).await?;
+        Ok(Response::json(200, &json!({"member": member})))
     }
 
     pub(super) async fn sign_out(&self, call: Call<'_>) -> Reply {
@@ -153,13 +154,16 @@ impl Api {
         self.begin(call, &changed).await.map(|cookie| Response::empty(204).with_header("set-cookie", cookie))
     }
 
-    /// The member of the request's session.
+    /// The member of the request's session, where there is one.
+    async fn signed_in(&self, call: Call<'_>) -> Result<Option<Member>, Response> {
+        match sessions::token(call.request) {
+            Some(token) => self.ports.sessions.find(token, call.now).await.map_err(|e| refused(e.into())),
+            None => Ok(None),
+        }
+    }
+
     async fn current(&self, call: Call<'_>) -> Result<Member, Response> {
-        let found = match sessions::token(call.request) {
-            Some(token) => self.ports.sessions.find(token, call.now).await.map_err(|e| refused(e.into()))?,
-            None => None,
-        };
-        found.ok_or_else(|| Response::error(401, "no_session", "nobody is signed in here"))
+        self.signed_in(call).await?.ok_or_else(|| Response::error(401, "no_session", "nobody is signed in here"))
     }
 
     async fn attempt(&self, call: Call<'_>, account: &str) -> Result<Attempt, Response> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sluice_ports::{Outbox, SentMail};
 
 /// Most mails that a list shows.
-const MAX_SHOWN: usize = 200;
+pub(super) const MAX_SHOWN: usize = 200;
 
 impl Api {
     pub(super) async fn list_outbox(&self, call: Call<'_>) -> Reply {

@@ -65,8 +65,13 @@ async fn channels_take_an_admin_and_good_input() {
     let world = World::new();
     let (admin, _) = world.key(KeySpec::admin()).await;
     let (read, _) = world.key(KeySpec::read()).await;
-    for call in ["GET /v1/channels", "POST /v1/channels", "PATCH /v1/channels/c", "DELETE /v1/channels/c", "POST /v1/channels/c/test"]
-    {
+    for call in [
+        "GET /v1/channels",
+        "POST /v1/channels",
+        "PATCH /v1/channels/c",
+        "DELETE /v1/channels/c",
+        "POST /v1/channels/c/test",
+    ] {
         assert_eq!(world.call(&read, call, MAIL).await, 403, "{call}");
         assert_eq!(world.call("nobody", call, MAIL).await, 401, "{call}");
     }
@@ -118,16 +123,15 @@ async fn incidents_are_listed_newest_first_within_bounds() {
         };
         request.headers.insert("authorization".into(), format!("Bearer {read}"));
         let reply = world.api.handle(&request, now()).await;
-        let subjects = json(&reply)["incidents"].as_array().map_or(String::new(), |rows| {
-            rows.iter().map(|row| row["subject"].as_str().unwrap()).collect()
-        });
+        let subjects = json(&reply)["incidents"]
+            .as_array()
+            .map_or(String::new(), |rows| rows.iter().map(|row| row["subject"].as_str().unwrap()).collect());
         (reply.status, subjects, json(&reply)["incidents"][0].clone())
     };
     let (status, subjects, first) = asked(&[]).await;
     assert_eq!((status, subjects.as_str()), (200, "CBA"));
     let names: Vec<&str> = first.as_object().unwrap().keys().map(String::as_str).collect();
-    let expected =
-        ["fired_at", "id", "kind", "message", "resolved_at", "state", "subject", "threshold", "value"];
+    let expected = ["fired_at", "id", "kind", "message", "resolved_at", "state", "subject", "threshold", "value"];
     assert!(names.len() == expected.len() && expected.iter().all(|name| names.contains(name)), "{names:?}");
     assert_eq!(asked(&[("state", "open")]).await.1, "CA");
     assert_eq!(asked(&[("limit", "2")]).await.1, "CB");

@@ -105,10 +105,7 @@ async fn the_outbox_is_an_admin_s_and_there_only_where_mails_are_kept() {
     assert_eq!(ask(&world, &admin, "GET /v1/outbox/other").await.0, 404);
     assert_eq!(
         world.recorded(),
-        [
-            record(&who, "outbox.show", "20261121-1", "allowed"),
-            record(&who, "outbox.show", "other", "allowed")
-        ]
+        [record(&who, "outbox.show", "20261121-1", "allowed"), record(&who, "outbox.show", "other", "allowed")]
     );
     let (status, none) = ask(&World::new(), "", "GET /v1/outbox").await;
     assert_eq!((status, &none["error"]["code"]), (404, &json!("no_outbox")));
@@ -213,4 +210,69 @@ async fn the_api_describes_itself() {
     let (status, document) = ask(&World::new(), "", "GET /openapi.json").await;
     assert_eq!((status, &document["openapi"]), (200, &json!("3.1.0")));
     assert_eq!(document["paths"]["/v1/keys"]["post"]["responses"]["201"]["description"], "Done.");
+}
+
+#[tokio::test]
+async fn a_key_of_any_scope_is_told_what_it_is_and_a_session_has_none() {
+    let world = World::new();
+    for spec in [KeySpec::read(), KeySpec::admin(), KeySpec { types: vec!["x.y".into()], ..KeySpec::write(["shop"]) }] {
+        let (secret, made) = world.key(spec).await;
+        let expected = json!({
+            "id": made.id, "name": made.name, "scope": made.scope.name(), "sources": made.sources, "types": made.types,
+        });
+        assert_eq!(ask(&world, &secret, "GET /v1/keys/current").await, (200, expected));
+    }
+    assert_eq!(ask(&world, "sk_read_guessed", "GET /v1/keys/current").await.0, 401);
+    let request = Request { method: "GET".into(), path: "/v1/keys/current".into(), ..Request::default() };
+    assert_eq!(world.api.handle(&request, now()).await.status, 401);
+    assert!(world.recorded().is_empty());
+}
+
+#[tokio::test]
+async fn retention_is_what_schemas_and_settings_say() {
+    let world = World::new();
+    let (read, _) = world.key(KeySpec::read()).await;
+    assert_eq!(ask(&world, "", "GET /v1/retention").await.0, 401);
+    let (status, retention) = ask(&world, &read, "GET /v1/retention").await;
+    assert_eq!((status, &retention["tables"][0]), (200, &json!({"table": "event", "days": null})));
+    for (name, value) in [
+        ("search_days", json!(null)),
+        ("state_days", json!(35)),
+        ("queue_days", json!(4)),
+        ("dead_letter_days", json!(null)),
+        ("quarantine_days", json!(null)),
+        ("outbox_mails", json!(null)),
+    ] {
+        assert_eq!(retention.get(name), Some(&value), "{name}");
+    }
+    let kept = World::with_outbox(Some(Mails));
+    let (read, _) = kept.key(KeySpec::read()).await;
+    assert_eq!(ask(&kept, &read, "GET /v1/retention").await.1["outbox_mails"], 200);
+}
+
+#[tokio::test]
+async fn the_way_of_an_event_takes_a_reader_and_the_index_of_one_document() {
+    let world = World::new();
+    let (read, _) = world.key(KeySpec::read()).await;
+    let (write, _) = world.key(KeySpec::write(["shop"])).await;
+    let way = async |secret: &str, document: &str, index: Option<&str>| {
+        let mut request = Request {
+            method: "GET".into(),
+            path: format!("/v1/events/{document}/way"),
+            query: index.map(|index| ("index".to_owned(), index.to_owned())).into_iter().collect(),
+            ..Request::default()
+        };
+        request.headers.insert("authorization".into(), format!("Bearer {secret}"));
+        let reply = world.api.handle(&request, now()).await;
+        let body: Value = serde_json::from_slice(&reply.body).unwrap();
+        (reply.status, body["error"]["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let index = Some("sluice-event-2026.11");
+    assert_eq!(way("", "d", index).await.0, 401);
+    assert_eq!(way(&write, "d", index).await.0, 403);
+    assert_eq!(way(&read, "d", index).await, (404, "no_event".to_owned()));
+    assert_eq!(way(&read, &"d".repeat(600), index).await, (404, "no_event".to_owned()));
+    for bad in [None, Some("sluice-*"), Some("other-event-2026.11")] {
+        assert_eq!(way(&read, "d", bad).await, (400, "index".to_owned()), "{bad:?}");
+    }
 }

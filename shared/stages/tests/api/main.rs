@@ -16,6 +16,7 @@ use sluice_ports::{
     Document, DocumentOutcome, ErrorKind, IndexTemplate, Outbox, PortError, Search, Sql, SqlLimits, SqlResult,
 };
 use sluice_stages::access::{KeyRecord, KeySpec, Keys};
+use sluice_stages::api::retention::Retention;
 use sluice_stages::api::{Api, ApiPorts, ApiSettings, MAX_REFUSED_PER_HOUR};
 use sluice_stages::channels::Channels;
 use sluice_stages::http::{Request, Response};
@@ -168,6 +169,7 @@ impl World {
             ApiSettings {
                 sql_limits,
                 sink_queues: BTreeMap::from([(Sink::Search, Vec::new())]),
+                retention: Retention { queue_days: Some(4), ..Retention::default() },
                 metrics_allowed: Networks::parse(["10.0.0.0/8", "192.0.2.1"]).unwrap(),
             },
         );
