@@ -3,7 +3,9 @@ import { defineConfig } from "vitest/config";
 import { offline } from "./src/offline/plugin.ts";
 
 const server = process.env.SLUICE_URL ?? "http://127.0.0.1:7070";
-const proxy = Object.fromEntries(["/v1", "/api", "/health", "/metrics"].map((path) => [path, server]));
+const proxy = Object.fromEntries(
+  ["/v1", "/api", "/health", "/metrics"].map((path) => [path, { target: server, ws: true }]),
+);
 
 export default defineConfig({
   plugins: [react(), offline()],
@@ -16,7 +18,8 @@ export default defineConfig({
     cssCodeSplit: false,
     chunkSizeWarningLimit: 600,
   },
-  server: { proxy },
+  // The module for pages is built by itself: while developing it is the server's.
+  server: { proxy: { ...proxy, "/sdk": server } },
   preview: { proxy },
   test: { include: ["src/**/*.test.ts", "sdk/**/*.test.ts"], environment: "node" },
 });

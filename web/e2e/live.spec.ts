@@ -49,8 +49,10 @@ test("a page that nobody looks at has no connection", async ({ page, open }) => 
     }, hidden);
   await hide(true);
   await expect.poll(() => open_connections).toBe(0);
+  const asked = page.waitForRequest("**/v1/status", { timeout: 3_000 });
   await hide(false);
   await expect.poll(() => open_connections).toBe(1);
+  await asked;
 });
 
 test("a server without such a connection is asked every few seconds", async ({ page, open }) => {

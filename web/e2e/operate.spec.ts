@@ -108,6 +108,13 @@ test("how long things are kept is told in words", async ({ page, open }) => {
   await expect(page.getByRole("row", { name: /^game_result/ })).toContainText("400 days");
 });
 
+test("how long things are kept is told by the real server", async ({ page, open, sluice }) => {
+  test.skip(!(await sluice.has("/v1/retention")), "this server does not tell it");
+  await open("/settings/retention");
+  await expect(page.getByRole("row", { name: /^Queues/ })).toContainText("4 days");
+  await expect(page.getByRole("row", { name: /^game_result/ })).toBeVisible();
+});
+
 test("open incidents stand above everything, past ones in a list", async ({ page, open }) => {
   await withoutPush(page);
   let incidents = INCIDENTS;
@@ -226,6 +233,16 @@ test.describe("the way of an event", () => {
     const way = page.getByRole("region", { name: "Way through the pipeline" });
     await expect(way.getByText("not known")).toHaveCount(3);
     await expect(way.getByText("one row")).toBeVisible();
+  });
+
+  test("is told by the real server", async ({ page, open, sluice }) => {
+    test.skip(!(await sluice.has("/v1/events/{document}/way")), "this server tells no ways");
+    await sluice.api("POST", "/v1/events", [{ source: "way", type: "way.real", data: { n: 1 } }]);
+    await openEvent(page, open, "type:way.real");
+    const way = page.getByRole("region", { name: "Way through the pipeline" });
+    const station = (name: string) => way.getByRole("listitem").filter({ hasText: new RegExp(`^${name}`) });
+    for (const name of ["Lake", "Search"]) await expect(station(name)).toContainText("there");
+    await expect(station("Quarantine")).toContainText("nothing was refused");
   });
 
   test("of a refused event opens its record", async ({ page, open, sluice }) => {

@@ -117,6 +117,19 @@ describe("what is not taken now", () => {
     expect(sluice.waiting).toBe(0);
   });
 
+  test("does not wait longer for what came before and was taken", async () => {
+    status(503);
+    status(503);
+    const sluice = make();
+    sluice.send("a");
+    await pass(4_000);
+    expect([sent.length, sluice.waiting]).toEqual([3, 0]);
+    status(503);
+    sluice.send("b");
+    await pass(2_000);
+    expect([sent.length, sluice.waiting]).toEqual([5, 0]);
+  });
+
   test("is bounded", () => {
     const sluice = make();
     for (let i = 0; i < 1_000; i += 1) expect(sluice.send("a")).not.toBeNull();
@@ -168,6 +181,24 @@ describe("when the page is left", () => {
     expect(sluice.waiting).toBe(1);
     await pass(1_000);
     expect([sent.length, sluice.waiting]).toEqual([2, 0]);
+  });
+
+  test("while something else is on its way, it is tried again too", async () => {
+    const pending: ((response: Response) => void)[] = [];
+    for (let n = 0; n < 2; n += 1) answers.push(() => new Promise((resolve) => void pending.push(resolve)));
+    const sluice = make();
+    sluice.send("first");
+    await pass(1_000);
+    sluice.send("second");
+    leave();
+    await pass(0);
+    pending[0]?.(await accepted());
+    await pass(0);
+    pending[1]?.(new Response("{}", { status: 503 }));
+    await pass(0);
+    expect(sluice.waiting).toBe(1);
+    await pass(1_000);
+    expect([sent.length, sluice.waiting]).toEqual([3, 0]);
   });
 
   test("what is on its way already does not go twice", async () => {

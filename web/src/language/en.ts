@@ -169,7 +169,7 @@ export const en = {
       ledger: "Ledger",
       function_errors: "Errors of a function",
       disk: "Disk",
-      cloudwatch: "CloudWatch",
+      cloudwatch: "CloudWatch alarm",
     },
     kind: "Kind",
     incidentMessage: "What",

@@ -168,7 +168,7 @@ export const ko: Messages = {
       ledger: "원장 불일치",
       function_errors: "함수 오류",
       disk: "디스크",
-      cloudwatch: "클라우드워치",
+      cloudwatch: "CloudWatch 경보",
     },
     kind: "종류",
     incidentMessage: "내용",
@@ -367,7 +367,7 @@ export const ko: Messages = {
       long: "보관 기간",
       meaning: "뜻",
       days: (n) => `${n}일`,
-      noEnd: "끝없이",
+      noEnd: "기한 없음",
       mails: (n) => `최근 ${n}통`,
       noMails: "보관 안 함",
       things: {

@@ -97,6 +97,18 @@ describe("a connection that is lost", () => {
     expect(told).toEqual([["events", "incidents", "ledger", "metrics", "queues"]]);
   });
 
+  test("that was heard again begins with a short pause", () => {
+    start();
+    last().onopen?.();
+    last().onclose?.();
+    vi.advanceTimersByTime(1_000);
+    last().onopen?.();
+    last().say([]);
+    last().onclose?.();
+    vi.advanceTimersByTime(1_000);
+    expect(sockets).toHaveLength(3);
+  });
+
   test("is noticed when nothing is heard any more", () => {
     start();
     last().onopen?.();
@@ -148,6 +160,21 @@ test("stopped, it is closed and tells nothing more", () => {
   expect([push.state, socket.isClosed, socket.onmessage]).toEqual(["off", true, null]);
   vi.advanceTimersByTime(1_000_000);
   expect([told, sockets.length]).toEqual([[["events"]], 1]);
+});
+
+test("begun anew, it tells together again what comes within two seconds", () => {
+  start();
+  last().onopen?.();
+  last().say(["events"]);
+  vi.advanceTimersByTime(1_000);
+  start();
+  last().onopen?.();
+  last().say(["queues"]);
+  last().say(["ledger"]);
+  vi.advanceTimersByTime(1_500);
+  expect(told).toEqual([["events"], ["queues"]]);
+  vi.advanceTimersByTime(500);
+  expect(told).toEqual([["events"], ["queues"], ["ledger"]]);
 });
 
 test("whoever listens hears of every change", () => {

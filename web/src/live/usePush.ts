@@ -1,7 +1,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useSyncExternalStore } from "react";
 import { storedKey } from "../session/key.ts";
-import { concerns, Push, type PushState, type Socket } from "./push.ts";
+import { concerns, Push, type PushState, type Socket, TOPICS, type Topic } from "./push.ts";
 
 /** The one connection of this page. */
 const push = new Push({
@@ -21,20 +21,22 @@ function address(): string {
 export function usePush(): void {
   const client = useQueryClient();
   useEffect(() => {
-    const follow = () => {
+    // Not again while it is being asked: a server that is slow would be asked for ever.
+    const ask = (topics: ReadonlySet<Topic>) =>
+      client.invalidateQueries({ predicate: ({ meta }) => concerns(meta, topics) }, { cancelRefetch: false });
+    const look = () => {
       if (document.hidden) {
         push.stop();
         return;
       }
-      push.start((topics) => {
-        // Not again while it is being asked: a server that is slow would be asked for ever.
-        void client.invalidateQueries({ predicate: ({ meta }) => concerns(meta, topics) }, { cancelRefetch: false });
-      });
+      push.start(ask);
+      // What has changed while nobody looked was told to nobody.
+      void ask(new Set(TOPICS));
     };
-    follow();
-    document.addEventListener("visibilitychange", follow);
+    if (!document.hidden) push.start(ask);
+    document.addEventListener("visibilitychange", look);
     return () => {
-      document.removeEventListener("visibilitychange", follow);
+      document.removeEventListener("visibilitychange", look);
       push.stop();
     };
   }, [client]);

@@ -94,19 +94,21 @@ function Desk({ record, onChanged }: { record: WholeRecord; onChanged: () => Pro
       {!isDone && <OutcomeNote outcome={record.replay} now={t.settings.quarantine.asItIs} />}
       {before !== null && !isDone && (
         <>
-          <label htmlFor={id} className={styles.label}>
-            {t.settings.quarantine.repair}
-          </label>
-          <textarea
-            id={id}
-            className={styles.edit}
-            spellCheck={false}
-            value={text}
-            onChange={(event) => {
-              setText(event.target.value);
-              look.reset();
-            }}
-          />
+          <div className={styles.snippet}>
+            <label htmlFor={id} className={styles.label}>
+              {t.settings.quarantine.repair}
+            </label>
+            <textarea
+              id={id}
+              className={styles.edit}
+              spellCheck={false}
+              value={text}
+              onChange={(event) => {
+                setText(event.target.value);
+                look.reset();
+              }}
+            />
+          </div>
           {look.error !== null && <Failure error={look.error} />}
           {look.data && <OutcomeNote outcome={look.data} now={t.settings.quarantine.repaired} />}
         </>
