@@ -19,8 +19,9 @@ fn every_call_answers_as_the_document_says() {
     let reader = sluice_text(&data, &["keys", "add", "--scope", "read"]).unwrap();
     let reader = reader.trim().to_owned();
     let (_, document) = server.get("/openapi.json").unwrap();
-    let calls: usize =
-        document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
+    let calls = document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len());
+    // It does not ask for the document again.
+    let calls = calls.sum::<usize>() - 1;
     for (who, key) in [("an admin", Some(&server.key)), ("a reader", Some(&reader)), ("nobody", None)] {
         let Some(mut schemathesis) = tool("schemathesis").unwrap() else { return };
         // It keeps what it found in the folder that it is started in.

@@ -178,6 +178,8 @@ fn what_can_fail_has_an_alarm(topology: &Topology) -> Vec<String> {
         ));
     }
     wanted.extend(topology.functions.keys().flat_map(|id| [(id.as_str(), "Errors"), (id.as_str(), "Throttles")]));
+    // What a function answers by 5xx is no error of its own.
+    wanted.push(("HttpApi", "5xx"));
     wanted.push(("ApiFunction", "LedgerProblems"));
     // What tells of all others must not be alone with its own trouble.
     let tells = [
@@ -625,6 +627,7 @@ fn somebody_is_told_when_something_fails() {
             "nobody is told of ApproximateAgeOfOldestMessage of ConvertQueue",
         ),
         ("MetricName: Throttles", "MetricName: Duration", "nobody is told of Throttles of IngestFunction"),
+        ("MetricName: 5xx", "MetricName: 4xx", "nobody is told of 5xx of HttpApi"),
         ("MetricName: LedgerProblems", "MetricName: Stored", "nobody is told of LedgerProblems of ApiFunction"),
         (
             "AlarmActions: [!Ref AlarmTopic]",

@@ -891,9 +891,11 @@ impl<'a> Reader<'a> {
         let (namespace, what, there) = match subject.name.as_str() {
             "QueueName" => ("AWS/SQS", "queue", self.topology.queues.contains_key(&subject.value)),
             "FunctionName" => ("AWS/Lambda", "function", self.topology.functions.contains_key(&subject.value)),
+            "ApiId" => ("AWS/ApiGateway", "HTTP API", self.apis.contains(&subject.value)),
             "Stage" if at == 1 => ("Sluice", "stage", verb.is_some()),
             other => {
                 return Err(TemplateError::unknown_name(format!("{place}.Name"), "value", other).knowing([
+                    "ApiId",
                     "FunctionName",
                     "QueueName",
                     "Stage",

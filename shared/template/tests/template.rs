@@ -170,6 +170,17 @@ fn alarms_say_what_they_watch_and_whom_they_tell() {
         own("nobody").unwrap_err().to_string(),
         "Resources.WorkAlarm.Properties.Dimensions[1].Value: there is no stage `nobody`"
     );
+    // What the gateway counts.
+    let of_gateway = |id: &str| {
+        let edited =
+            edited("Name: QueueName, Value: !GetAtt WorkQueue.QueueName", &format!("Name: ApiId, Value: {id}"));
+        Topology::parse(&edited.replace("Namespace: AWS/SQS", "Namespace: AWS/ApiGateway"))
+    };
+    assert_eq!(of_gateway("!Ref Http").unwrap().alarms["WorkAlarm"].subject, "Http");
+    assert_eq!(
+        of_gateway("!Ref WorkFunction").unwrap_err().to_string(),
+        "Resources.WorkAlarm.Properties.Dimensions[0].Value: there is no HTTP API `WorkFunction`"
+    );
     says(
         "!GetAtt WorkQueue.QueueName",
         "!Ref WorkFunction",
