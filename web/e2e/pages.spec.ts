@@ -1,6 +1,5 @@
-import type { Page } from "@playwright/test";
-import axe from "axe-core";
 import { answer, NEW_CALLS } from "./answers.ts";
+import { violations } from "./axe.ts";
 import { ABSENT, PAGES } from "./pages.ts";
 import { expect, test } from "./stage.ts";
 import { settled } from "./visit.ts";
@@ -17,30 +16,6 @@ test.beforeAll(async ({ sluice }) => {
   const rejected = { id: "bad", source: "square-blitz", type: "game.start", data: { play_id: 7 } };
   await sluice.api("POST", "/v1/events", [rejected]);
 });
-
-interface Violation {
-  id: string;
-  impact: string;
-  nodes: string[];
-}
-
-async function violations(page: Page): Promise<Violation[]> {
-  // Evaluated and not added as a script: the page's policy would refuse that.
-  await page.evaluate(axe.source);
-  return page.evaluate(async () => {
-    type Axe = {
-      run: (
-        context: Document,
-        options: object,
-      ) => Promise<{ violations: { id: string; impact: string; nodes: { html: string }[] }[] }>;
-    };
-    const { run } = (window as unknown as { axe: Axe }).axe;
-    const { violations } = await run(document, {
-      runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-    });
-    return violations.map(({ id, impact, nodes }) => ({ id, impact, nodes: nodes.map((node) => node.html) }));
-  });
-}
 
 for (const { name, path } of PAGES) {
   for (const colorScheme of ["light", "dark"] as const) {
@@ -107,4 +82,5 @@ test("a mail that was written down is read as text", async ({ page, open }) => {
   await page.getByRole("button", { name: "Open" }).first().click();
   await expect(page.getByRole("dialog").locator("pre")).toContainText("SLUICE");
   await page.screenshot({ path: "e2e/artifacts/mail.png" });
+  expect(await violations(page)).toEqual([]);
 });
