@@ -1,4 +1,4 @@
-import { answer, NEW_CALLS } from "./answers.ts";
+import { answerMissing } from "./answers.ts";
 import { violations } from "./axe.ts";
 import { ABSENT, PAGES } from "./pages.ts";
 import { expect, test } from "./stage.ts";
@@ -7,9 +7,7 @@ import { settled } from "./visit.ts";
 test.use({ allow: ABSENT });
 
 // A server without them says so in a sentence; the pages are to be seen with something on them.
-test.beforeEach(async ({ page, sluice }) => {
-  if (!(await sluice.has("/v1/channels"))) await answer(page, NEW_CALLS);
-});
+test.beforeEach(({ page, sluice }) => answerMissing(page, sluice));
 
 test.beforeAll(async ({ sluice }) => {
   sluice.command("demo");
