@@ -1,4 +1,4 @@
-import { answer, NEW_CALLS } from "./answers.ts";
+import { answerMissing } from "./answers.ts";
 import { ABSENT, PAGES, type PageName } from "./pages.ts";
 import { expect, test } from "./stage.ts";
 import { visit } from "./visit.ts";
@@ -28,9 +28,7 @@ const QUICK_MS = 300;
 const SLOW_MS = 5_000;
 
 test.beforeAll(({ sluice }) => void sluice.command("demo"));
-test.beforeEach(async ({ page, sluice }) => {
-  if (!(await sluice.has("/v1/channels"))) await answer(page, NEW_CALLS);
-});
+test.beforeEach(({ page, sluice }) => answerMissing(page, sluice));
 
 for (const { name, path } of PAGES) {
   test(`${name} stays within its budget`, async ({ page, open }, info) => {

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { Page } from "@playwright/test";
+import { violations } from "./axe.ts";
 import { ABSENT } from "./pages.ts";
 import { expect, test, withoutPush } from "./stage.ts";
 
@@ -172,6 +173,7 @@ test("a key is made, shown once, and revoked after a question", async ({ page, o
   const secret = page.locator("main code", { hasText: /^sk_|^[A-Za-z0-9_-]{30,}$/ }).first();
   await expect(secret).toBeVisible();
   await page.screenshot({ path: "e2e/artifacts/key-made.png" });
+  expect(await violations(page)).toEqual([]);
   await page.getByRole("button", { name: "Done" }).click();
   const row = page.getByRole("row", { name: /a shop's key/ });
   await expect(row).toContainText("shop, shop-test");
@@ -179,6 +181,7 @@ test("a key is made, shown once, and revoked after a question", async ({ page, o
   const question = page.getByRole("dialog");
   await expect(question).toContainText("cannot be undone");
   await page.screenshot({ path: "e2e/artifacts/key-revoke.png" });
+  expect(await violations(page)).toEqual([]);
   await page.keyboard.press("Escape");
   await expect(row).toContainText("Active");
   await row.getByRole("button", { name: "Revoke" }).click();
@@ -206,6 +209,7 @@ test("what was refused is repaired, looked at, and sent again once", async ({ pa
   await record.getByRole("button", { name: "Preview" }).click();
   await expect(record.getByText("With this repair: it is accepted.")).toBeVisible();
   await page.screenshot({ path: "e2e/artifacts/quarantine-repair.png" });
+  expect(await violations(page)).toEqual([]);
   await record.getByRole("button", { name: "Send again" }).click();
   await page.getByRole("dialog", { name: "Send this again?" }).getByRole("button", { name: "Send again" }).click();
   await expect(record.locator("dl").getByText("Sent again")).toBeVisible();
@@ -226,6 +230,7 @@ test("the first event turns the page green", async ({ page, open }) => {
   await page.evaluate(`(async () => { ${script} })()`);
   await expect(page.getByText("It is here")).toBeVisible();
   await page.screenshot({ path: "e2e/artifacts/first-event-arrived.png", fullPage: true });
+  expect(await violations(page)).toEqual([]);
   await expect(page.getByRole("region", { name: /^(curl|In a page)/ })).toHaveCount(4);
   const part = await page.locator("pre", { hasText: "sdk/sluice.js" }).textContent();
   const module = (part ?? "").replace(/<.*?>/g, "").replace(/import (.*) from (.*);/, "const $1 = await import($2);");

@@ -1,5 +1,6 @@
 import type { WebSocketRoute } from "@playwright/test";
 import { answer, INCIDENTS } from "./answers.ts";
+import { violations } from "./axe.ts";
 import { ABSENT } from "./pages.ts";
 import { expect, test, withoutPush } from "./stage.ts";
 
@@ -28,6 +29,7 @@ test("what the server tells is shown at once, and a lost connection is told and 
   await connections[0]?.close();
   await expect(page.getByText("connection lost, asked every 5 s")).toBeVisible();
   await page.screenshot({ path: "e2e/artifacts/monitor-push-lost.png" });
+  expect(await violations(page)).toEqual([]);
   await expect(page.getByText("as it happens")).toBeVisible();
   expect(connections).toHaveLength(2);
 });

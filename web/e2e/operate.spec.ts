@@ -1,5 +1,6 @@
 import type { Channel } from "../src/settings/channels/channels.ts";
 import { answer, CHANNELS, INCIDENTS, NEW_CALLS } from "./answers.ts";
+import { violations } from "./axe.ts";
 import { ABSENT } from "./pages.ts";
 import { expect, test, withoutPush } from "./stage.ts";
 
@@ -35,6 +36,7 @@ test("a webhook is made, and its signing key is shown once", async ({ page, open
   await expect(page.getByText("whsec_example")).toBeVisible();
   await expect(page.getByRole("button", { name: "Copy" })).toBeVisible();
   await page.screenshot({ path: "e2e/artifacts/channel-made.png" });
+  expect(await violations(page)).toEqual([]);
   expect(asked).toEqual({
     kind: "webhook",
     name: "Pager",
@@ -71,6 +73,7 @@ test("a channel is tested, switched and deleted after a question", async ({ page
   await row("Status board").getByRole("button", { name: "Test" }).click();
   await expect(page.getByText("The test was not delivered. hooks.example.org answered 503")).toBeVisible();
   await page.screenshot({ path: "e2e/artifacts/channel-tested.png" });
+  expect(await violations(page)).toEqual([]);
 
   await row("Status board").getByRole("switch").click();
   await expect(row("Status board").getByRole("switch")).toBeChecked();
@@ -178,6 +181,7 @@ test("dead letters are looked at and brought back after a question", async ({ pa
   await expect(letter.locator("pre")).toHaveText('{"events":"<img src=x onerror=alert(1)>\\u{202e}"}');
   await expect(letter.locator("img")).toHaveCount(0);
   await page.screenshot({ path: "e2e/artifacts/dead-letter.png" });
+  expect(await violations(page)).toEqual([]);
   await page.keyboard.press("Escape");
 
   await row.getByRole("button", { name: "Bring back" }).click();
@@ -220,6 +224,7 @@ test.describe("the way of an event", () => {
     await expect(station("Lake")).toContainText("part-0001.parquet");
     await expect(station("Detection")).toHaveText(/not known/);
     await page.screenshot({ path: "e2e/artifacts/way.png" });
+    expect(await violations(page)).toEqual([]);
     const record = station("Quarantine").getByRole("link", { name: "schema" });
     await expect(record).toHaveAttribute("href", /\/settings\/quarantine\?record=2026-11-21%2Fq1/);
   });

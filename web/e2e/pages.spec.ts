@@ -1,6 +1,5 @@
-import type { Page } from "@playwright/test";
-import axe from "axe-core";
-import { answer, NEW_CALLS } from "./answers.ts";
+import { answerMissing } from "./answers.ts";
+import { violations } from "./axe.ts";
 import { ABSENT, PAGES } from "./pages.ts";
 import { expect, test } from "./stage.ts";
 import { settled } from "./visit.ts";
@@ -8,39 +7,13 @@ import { settled } from "./visit.ts";
 test.use({ allow: ABSENT });
 
 // A server without them says so in a sentence; the pages are to be seen with something on them.
-test.beforeEach(async ({ page, sluice }) => {
-  if (!(await sluice.has("/v1/channels"))) await answer(page, NEW_CALLS);
-});
+test.beforeEach(({ page, sluice }) => answerMissing(page, sluice));
 
 test.beforeAll(async ({ sluice }) => {
   sluice.command("demo");
   const rejected = { id: "bad", source: "square-blitz", type: "game.start", data: { play_id: 7 } };
   await sluice.api("POST", "/v1/events", [rejected]);
 });
-
-interface Violation {
-  id: string;
-  impact: string;
-  nodes: string[];
-}
-
-async function violations(page: Page): Promise<Violation[]> {
-  // Evaluated and not added as a script: the page's policy would refuse that.
-  await page.evaluate(axe.source);
-  return page.evaluate(async () => {
-    type Axe = {
-      run: (
-        context: Document,
-        options: object,
-      ) => Promise<{ violations: { id: string; impact: string; nodes: { html: string }[] }[] }>;
-    };
-    const { run } = (window as unknown as { axe: Axe }).axe;
-    const { violations } = await run(document, {
-      runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-    });
-    return violations.map(({ id, impact, nodes }) => ({ id, impact, nodes: nodes.map((node) => node.html) }));
-  });
-}
 
 for (const { name, path } of PAGES) {
   for (const colorScheme of ["light", "dark"] as const) {
@@ -104,7 +77,10 @@ test("a chart leads to its events", async ({ page, open }) => {
 
 test("a mail that was written down is read as text", async ({ page, open }) => {
   await open("/settings/outbox");
-  await page.getByRole("button", { name: "Open" }).first().click();
+  // Tests of channels write mails too.
+  const alert = page.getByRole("row", { name: /Change alert/ }).first();
+  await alert.getByRole("button", { name: "Open" }).click();
   await expect(page.getByRole("dialog").locator("pre")).toContainText("SLUICE");
   await page.screenshot({ path: "e2e/artifacts/mail.png" });
+  expect(await violations(page)).toEqual([]);
 });
