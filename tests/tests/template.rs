@@ -609,7 +609,10 @@ fn aws_is_allowed_what_the_wiring_needs() {
     let broken = edited(&[("FunctionName: !Ref ApiFunction", "FunctionName: !Ref IndexFunction")]);
     fails(what_aws_must_be_allowed_is_allowed(&parse(&broken)), &["apigateway.amazonaws.com may not call ApiFunction"]);
     let broken = edited(&[("Queues: [!Ref AlertsQueue]", "Queues: [!Ref QuarantineQueue]")]);
-    fails(what_aws_must_be_allowed_is_allowed(&parse(&broken)), &["AlertsSubscription may not send to AlertsQueue"]);
+    fails(
+        what_aws_must_be_allowed_is_allowed(&parse(&broken)),
+        &["AlarmSubscription may not send to AlertsQueue", "AlertsSubscription may not send to AlertsQueue"],
+    );
 }
 
 #[test]

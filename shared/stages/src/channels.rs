@@ -366,7 +366,7 @@ impl Channels {
 
     /// Notes what became of a message. It only shows.
     async fn note(&self, id: &str, sent: &Result<(), PortError>, now: Timestamp) {
-        let error = sent.as_ref().err().map(ToString::to_string);
+        let error = sent.as_ref().err().map(|error| error.detail.as_str());
         let value = json!({"at": now.to_micros_text(), "ok": sent.is_ok(), "error": error});
         let put = Write::Put { key: Key::new(LAST, id), value, condition: Condition::Any, expires_at: None };
         if let Err(error) = self.table.write(vec![put]).await {
