@@ -91,7 +91,7 @@ impl Deployed {
         let output = sam
             .args(["deploy", "--config-env", "dev", "--template-file", "template.yaml", "--stack-name", STACK])
             .arg("--parameter-overrides")
-            .arg(format!("CreateMailIdentity=yes MailFrom=alerts@sluice.example {search_parameters}"))
+            .arg(format!("CreateMailIdentity=yes MailFrom=alerts@sluice.example Console=yes {search_parameters}"))
             .current_dir(&built)
             .envs(account.environment())
             .env("AWS_DEFAULT_REGION", REGION)
@@ -269,9 +269,55 @@ fn events_take_the_whole_way_through_the_deployed_stack_as_they_do_on_one_machin
     let Some(stack) = Deployed::start().unwrap() else {
         return;
     };
+    the_console_is_filled_and_its_distribution_is_believed(&stack);
     a_day_of_sample_events_arrives(&stack);
     the_two_worlds_agree(&stack);
     one_poisoned_message_fails_alone(&stack);
+}
+
+/// Uploads pages by the stack's outputs, and asks as the distribution does, which the emulator makes and does not serve.
+fn the_console_is_filled_and_its_distribution_is_believed(stack: &Deployed) {
+    let pages = tempfile::tempdir().unwrap();
+    std::fs::write(pages.path().join("index.html"), "<!doctype html>").unwrap();
+    let mut upload = tool("python").unwrap().unwrap();
+    upload.arg(root().join("infra/upload_console.py")).args(["--stack", STACK, "--folder"]).arg(pages.path());
+    let said = upload.envs(stack.account.environment()).env("AWS_DEFAULT_REGION", REGION).output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let found = stack
+        .ask(
+            "
+cloudfront, functions = boto3.client('cloudfront'), boto3.client('lambda')
+config = cloudfront.get_distribution_config(Id=argv[1])['DistributionConfig']
+api = [origin for origin in config['Origins']['Items'] if origin['Id'] == 'api'][0]
+variables = lambda name: functions.get_function_configuration(FunctionName=name)['Environment']['Variables']
+answer = {
+    'page': boto3.client('s3').get_object(Bucket=argv[0], Key='index.html')['Body'].read().decode(),
+    'forgotten': cloudfront.list_invalidations(DistributionId=argv[1])['InvalidationList']['Quantity'],
+    'sent': api['CustomHeaders']['Items'][0]['HeaderValue'],
+    'known': [variables(name)['SLUICE_ORIGIN_SECRET'] for name in argv[2:]],
+}",
+            &[
+                &stack.outputs["ConsoleBucket"],
+                &stack.outputs["ConsoleDistribution"],
+                &stack.resources["ApiFunction"],
+                &stack.resources["IngestFunction"],
+            ],
+        )
+        .unwrap();
+    assert_eq!((&found["page"], &found["forgotten"]), (&json!("<!doctype html>"), &json!(1)));
+    let secret = found["sent"].as_str().unwrap();
+    assert!(secret.len() == 43 && found["known"] == json!([secret, secret]), "{found}");
+    // The emulator's own clients are at 127.0.0.1, which gets the metrics without a key.
+    let metrics = |headers: &[(&str, &str)]| {
+        let path = format!("{}/metrics", stack.api_path());
+        let ask = || send_raw(&stack.ministack.url, "GET", &path, headers, b"").unwrap().status;
+        (0..TRIES).map(|_| ask()).find(|status| !matches!(status, 429 | 500 | 502..=504))
+    };
+    let elsewhere = ("true-client-ip", "203.0.113.7");
+    assert_eq!(metrics(&[]), Some(200));
+    assert_eq!(metrics(&[elsewhere]), Some(200), "nobody is believed without the secret");
+    assert_eq!(metrics(&[elsewhere, ("x-sluice-origin", "wrong")]), Some(200));
+    assert_eq!(metrics(&[elsewhere, ("x-sluice-origin", secret)]), Some(401));
 }
 
 /// Sends the demo's day and finds it in the lake, in search and in the inbox.

@@ -1,6 +1,5 @@
-//! The console on AWS, as far as it can be tried without CloudFront: what its functions make of a request, run by Node; that the
-//! entry believes what they write; and what lies in the bucket, in an emulated account. The distribution itself is only checked by
-//! `cfn-lint` (`template.rs`), since no emulator here serves one.
+//! The console on AWS, as far as it can be tried without CloudFront: what its functions make of a request, run by Node, and what lies in
+//! the bucket, in an emulated account. `deploy.rs` makes the distribution there; no emulator serves one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test reports by panic")]
 
