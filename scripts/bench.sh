@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Benchmarks: all of them, or those that are named (path, convert, parts, functions). SLUICE_BENCH_EVENTS sets how many events the whole path takes
+# Benchmarks: all of them, or those that are named (path, convert, parts, paint, functions). SLUICE_BENCH_EVENTS sets how many events the whole path takes
 # (1,000,000 by default). `functions` builds them as they are deployed, which takes the better part of an hour.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,9 +25,16 @@ functions() {
   "$python" bench/functions.py start target/functions/lambda
   "$python" bench/functions.py convert target/functions/lambda "$events"
 }
-for part in ${*:-path convert parts functions}; do
+paint() {
+  scripts/web.sh
+  cargo build --locked --profile bench -p sluice
+  CHROMIUM=$(scripts/chromium.sh)
+  export CHROMIUM
+  (cd web && SLUICE_BIN=../target/release/sluice npm run --silent paint)
+}
+for part in ${*:-path convert parts paint functions}; do
   case $part in
-    path | convert | parts | functions) "$part" ;;
-    *) echo "There is no benchmark \`$part\`: path, convert, parts, functions." >&2 && exit 1 ;;
+    path | convert | parts | paint | functions) "$part" ;;
+    *) echo "There is no benchmark \`$part\`: path, convert, parts, paint, functions." >&2 && exit 1 ;;
   esac
 done

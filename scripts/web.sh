@@ -11,7 +11,7 @@ if [ ! -d web/node_modules ] || [ "$(sum web/package-lock.json)" != "$(cat "$sta
   (cd web && npm ci --silent)
   sum web/package-lock.json > "$stamps/packages"
 fi
-made_of=$(sum web/src web/public web/index.html web/*.ts web/*.json web/scripts)
+made_of=$(sum web/src web/sdk web/public web/index.html web/*.ts web/*.json web/scripts)
 if [ ! -f web/dist/index.html ] || [ "$made_of" != "$(cat "$stamps/made-of" 2>/dev/null)" ]; then
   (cd web && npm run --silent build)
   echo "$made_of" > "$stamps/made-of"

@@ -24,6 +24,8 @@ struct Files;
 const START: &str = "index.html";
 /// Files whose names change with their content.
 const HASHED: &str = "assets/";
+/// Files that pages of other sites load: the module by which they send events.
+const FOR_OTHERS: &str = "sdk/";
 /// What pages may load and do: nothing from elsewhere, no inline script, no frame around them.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; \
      object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
@@ -69,7 +71,11 @@ fn reply(name: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
     });
     let tag = format!("\"{tag}\"");
     let caching = if name.starts_with(HASHED) { "public, max-age=31536000, immutable" } else { "no-cache" };
-    let response = Response::builder()
+    let mut response = Response::builder();
+    if name.starts_with(FOR_OTHERS) {
+        response = response.header(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+    }
+    let response = response
         .header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY)
         .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
         .header(header::REFERRER_POLICY, "no-referrer")
@@ -180,6 +186,9 @@ mod tests {
         let gzip = headers(&[(header::ACCEPT_ENCODING, "br, gzip;q=0.8")]);
         let packed = reply("assets/a.js", file(&text), &gzip);
         assert_eq!(packed.headers()[header::CONTENT_ENCODING], "gzip");
+        let module = reply("sdk/sluice.js", file("1"), &HeaderMap::new());
+        assert_eq!(module.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        assert!(!packed.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
         let small = reply("assets/b.js", file("1"), &gzip);
         assert!(!small.headers().contains_key(header::CONTENT_ENCODING));
     }
