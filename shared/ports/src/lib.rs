@@ -8,6 +8,7 @@
 //!   did not happen.
 //! - Time is an argument where it decides anything; adapters read a clock only for leases, visibility and expiry.
 
+mod catalog;
 mod error;
 mod mail;
 mod objects;
@@ -17,6 +18,7 @@ mod sql;
 mod table;
 mod topic;
 
+pub use catalog::{Append, Catalog, NewFile, TableHead};
 pub use error::{ErrorKind, PortError};
 pub use mail::{Email, Mail, Outbox, SEND_TIMEOUT, SentMail};
 pub use objects::{ObjectMeta, Objects, PutMode};

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod api;
 pub mod attempts;
+pub mod commit;
 pub mod convert;
 pub mod detect;
 pub mod exposition;

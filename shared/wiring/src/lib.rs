@@ -116,7 +116,12 @@ impl Wiring {
         let ports = IngestPorts { topic: topic.clone(), quarantine: quarantine.clone(), keys: keys.clone() };
         let ingest = Arc::new(Ingest::new(ports, registry.clone(), ingest_settings(settings)?));
         functions.insert("ingest".into(), Arc::new(HttpFunction { stage: ingest.clone(), counting: counting.clone() }));
-        let ports = ConvertPorts { objects: objects.clone(), table: table.clone(), quarantine: quarantine.clone() };
+        let ports = ConvertPorts {
+            objects: objects.clone(),
+            table: table.clone(),
+            quarantine: quarantine.clone(),
+            commit: None,
+        };
         let convert =
             Convert::new(ports, registry.clone(), Arc::new(ParquetEncoder::new()), ConvertSettings::default());
         functions.insert("convert".into(), Arc::new(QueueFunction(convert)));

@@ -1,5 +1,6 @@
 //! The ports in memory: small, exact enough to pass the contract suites, and open for inspection by a test.
 
+mod catalog;
 mod mail;
 mod objects;
 mod queue;
@@ -7,6 +8,7 @@ mod search;
 mod table;
 mod topic;
 
+pub use catalog::MemoryCatalog;
 pub use mail::MemoryMail;
 pub use objects::MemoryObjects;
 pub use queue::{MemoryConsole, MemoryQueue, QueueRules};
