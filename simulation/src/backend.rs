@@ -5,7 +5,8 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use sluice_domain::message;
 use sluice_ports::{
-    Catalog as _, DocumentOutcome, ErrorKind, Key, Mail as _, Message, NewFile, Objects as _, PortError, PutMode, Search as _, Table as _, Write,
+    Catalog as _, DocumentOutcome, ErrorKind, Key, Mail as _, Message, NewFile, Objects as _, PortError, PutMode,
+    Search as _, Table as _, Write,
 };
 use sluice_stages::item::Item;
 use sluice_testkit::memory::{MemoryCatalog, MemoryMail, MemoryObjects, MemorySearch, MemoryTable};

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use sluice_ports::{
-    Append, Document, DocumentOutcome, Email, ErrorKind, Item, Key, Message, PortError, PutMode, Query, TableHead, Write,
+    Append, Document, DocumentOutcome, Email, ErrorKind, Item, Key, Message, PortError, PutMode, Query, TableHead,
+    Write,
 };
 use std::fmt;
 use std::future::poll_fn;
@@ -28,8 +29,7 @@ pub enum QueueName {
 
 impl QueueName {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Convert, Self::Index, Self::Detect, Self::Alerts, Self::Quarantine, Self::Commit];
+    pub const ALL: [Self; 6] = [Self::Convert, Self::Index, Self::Detect, Self::Alerts, Self::Quarantine, Self::Commit];
 
     /// Whether the topic copies to it; to the others stages send.
     pub fn is_subscribed(self) -> bool {
@@ -153,7 +153,8 @@ impl fmt::Display for Operation {
                 let text = |write: &Write| match write {
                     Write::Put { key: at, value, condition, .. } => {
                         // What says how it goes on; not times, which differ from run to run by what a stage measures.
-                        let says = ["state", "group", "publish", "batches", "number", "items"].map(|name| value.get(name));
+                        let says =
+                            ["state", "group", "publish", "batches", "number", "items"].map(|name| value.get(name));
                         let says: Vec<String> = says.into_iter().flatten().map(ToString::to_string).collect();
                         format!("{}={} if {condition:?}", key(at), says.join(" "))
                     }

@@ -231,7 +231,8 @@ fn check_tables(simulation: &Simulation, rows: &Counted) -> Result<(), String> {
     let mut found = Counted::new();
     for table in catalog.tables() {
         for file in catalog.files(&table) {
-            let bytes = objects.bytes(&file.key).ok_or_else(|| format!("`{}` is in a table and not there", file.key))?;
+            let bytes =
+                objects.bytes(&file.key).ok_or_else(|| format!("`{}` is in a table and not there", file.key))?;
             let text = String::from_utf8_lossy(&bytes).into_owned();
             text.lines().for_each(|line| *found.entry(line.to_owned()).or_default() += 1);
         }

@@ -130,7 +130,8 @@ impl Stage {
         for deliveries in self.deliveries() {
             let mut plan = Plan { deliveries, disturbance: None };
             let calls = self.run(&plan)?;
-            let possible = Disturbance::ALL.into_iter().filter(|what| *what != Disturbance::Compacted || self.commits());
+            let possible =
+                Disturbance::ALL.into_iter().filter(|what| *what != Disturbance::Compacted || self.commits());
             let disturbances = (0..calls).flat_map(|call| possible.clone().map(move |what| (call, what)));
             runs += 1;
             for disturbance in disturbances {

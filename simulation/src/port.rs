@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 use sluice_ports::{
-    Append, Catalog, Delivery, Depth, Document, DocumentOutcome, Email, IndexTemplate, Item, Key, Mail, Message, ObjectMeta, Objects,
-    PortError, PutMode, Query, Queue, Receipt, Search, Settlement, Table, TableHead, Topic, Write,
+    Append, Catalog, Delivery, Depth, Document, DocumentOutcome, Email, IndexTemplate, Item, Key, Mail, Message,
+    ObjectMeta, Objects, PortError, PutMode, Query, Queue, Receipt, Search, Settlement, Table, TableHead, Topic, Write,
 };
 use std::ops::Range;
 use std::sync::Arc;

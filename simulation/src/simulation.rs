@@ -227,9 +227,7 @@ impl Simulation {
             Stage::Convert(stage) => {
                 consume(calls, queue, items, at, Arc::clone(stage), async |s, i, t| s.run(i, t).await)
             }
-            Stage::Commit(stage) => {
-                consume(calls, queue, items, at, Arc::clone(stage), async |s, i, _| s.run(i).await)
-            }
+            Stage::Commit(stage) => consume(calls, queue, items, at, Arc::clone(stage), async |s, i, _| s.run(i).await),
             Stage::Index(stage) => {
                 consume(calls, queue, items, at, Arc::clone(stage), async |s, i, t| s.run(i, t).await)
             }

@@ -216,12 +216,8 @@ impl Commit {
                     return Ok(Step::Finished);
                 }
                 let record = Record { number: done + 1, items };
-                let put = Write::Put {
-                    key: Key::new("commit", table),
-                    value: json!(record),
-                    condition,
-                    expires_at: None,
-                };
+                let put =
+                    Write::Put { key: Key::new("commit", table), value: json!(record), condition, expires_at: None };
                 match state.write(vec![put]).await {
                     Ok(()) => Ok(Step::Further),
                     Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => Ok(Step::Overtaken(e)),

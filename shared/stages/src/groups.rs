@@ -188,11 +188,7 @@ pub(crate) async fn open_files(
 }
 
 /// Those of these items that are open, as they are stored.
-pub(crate) async fn still_open(
-    table: &dyn Table,
-    lake_table: &str,
-    names: &[String],
-) -> Result<Vec<Item>, PortError> {
+pub(crate) async fn still_open(table: &dyn Table, lake_table: &str, names: &[String]) -> Result<Vec<Item>, PortError> {
     let partition = open_partition(lake_table);
     let keys: Vec<Key> = names.iter().map(|name| Key::new(&partition, name)).collect();
     Ok(table.get(&keys).await?.into_iter().flatten().collect())

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 use sluice_ports::{
-    Append, Catalog, Delivery, Depth, Document, DocumentOutcome, Email, ErrorKind, IndexTemplate, Item, Key, Mail, Message, ObjectMeta,
-    Objects, PortError, PutMode, Query, Queue, QueueConsole, Receipt, Search, Settlement, Sql, SqlLimits, SqlResult,
-    Table, TableHead, Topic, Write,
+    Append, Catalog, Delivery, Depth, Document, DocumentOutcome, Email, ErrorKind, IndexTemplate, Item, Key, Mail,
+    Message, ObjectMeta, Objects, PortError, PutMode, Query, Queue, QueueConsole, Receipt, Search, Settlement, Sql,
+    SqlLimits, SqlResult, Table, TableHead, Topic, Write,
 };
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;

@@ -5,7 +5,8 @@ use sluice_ports::NewFile;
 use sluice_testkit::clock::FakeClock;
 use sluice_testkit::contract::{self, topic_queue};
 use sluice_testkit::memory::{
-    MemoryCatalog, MemoryConsole, MemoryMail, MemoryObjects, MemoryQueue, MemorySearch, MemoryTable, MemoryTopic, QueueRules,
+    MemoryCatalog, MemoryConsole, MemoryMail, MemoryObjects, MemoryQueue, MemorySearch, MemoryTable, MemoryTopic,
+    QueueRules,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
