@@ -3,6 +3,7 @@
 use crate::append::{self, Change};
 use crate::bucket::Bucket;
 use crate::columns::first_metadata;
+use crate::live::LiveFile;
 use crate::pointers::Pointers;
 use crate::unreadable;
 use async_trait::async_trait;
@@ -25,13 +26,24 @@ pub struct IcebergCatalog {
     registry: Arc<Registry>,
     /// By table the newest metadata that was read or written, with its location. What is at a location never changes.
     newest: Mutex<HashMap<String, (String, Arc<TableMetadata>)>>,
+    /// By table what the manifests of its newest snapshot list, by their locations.
+    manifests: Mutex<HashMap<String, Manifests>>,
 }
+
+/// What manifests list, by their locations.
+type Manifests = HashMap<String, Arc<Vec<LiveFile>>>;
 
 impl IcebergCatalog {
     /// The tables whose pointers and objects these are. `root` is the URI of the objects' folder or bucket: absolute, without the keys.
     /// `registry` knows the columns of tables that are made.
     pub fn new(pointers: Arc<dyn Pointers>, objects: Arc<dyn Objects>, root: &str, registry: Arc<Registry>) -> Self {
-        Self { pointers, bucket: Bucket::new(objects, root), registry, newest: Mutex::default() }
+        Self {
+            pointers,
+            bucket: Bucket::new(objects, root),
+            registry,
+            newest: Mutex::default(),
+            manifests: Mutex::default(),
+        }
     }
 
     /// The table's newest metadata and where it is; `None` where there is no table.
@@ -51,6 +63,10 @@ impl IcebergCatalog {
 
     fn remember(&self, table: &str, location: &str, metadata: &Arc<TableMetadata>) {
         self.newest().insert(table.to_owned(), (location.to_owned(), metadata.clone()));
+    }
+
+    pub(crate) fn manifests(&self) -> std::sync::MutexGuard<'_, HashMap<String, Manifests>> {
+        self.manifests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn newest(&self) -> std::sync::MutexGuard<'_, HashMap<String, (String, Arc<TableMetadata>)>> {

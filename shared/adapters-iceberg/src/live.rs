@@ -7,6 +7,8 @@ use crate::unreadable;
 use iceberg::io::FileIO;
 use iceberg::spec::{ManifestContentType, ManifestFile, PrimitiveLiteral};
 use sluice_ports::{ErrorKind, PortError};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// A data file of a table's newest snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,9 +57,17 @@ impl IcebergCatalog {
         let time = metadata.current_schema().field_by_name(TIME).map(|field| field.id).unwrap_or_default();
         let mut files = Vec::new();
         if let Some(snapshot) = metadata.current_snapshot() {
+            let known = self.manifests().remove(table).unwrap_or_default();
+            let mut used = HashMap::new();
             for manifest in manifests(&self.bucket, snapshot).await? {
-                self.read_manifest(table, &manifest, time, &mut files).await?;
+                let read = match known.get(&manifest.manifest_path) {
+                    Some(read) => read.clone(),
+                    None => Arc::new(self.read_manifest(table, &manifest, time).await?),
+                };
+                files.extend(read.iter().cloned());
+                used.insert(manifest.manifest_path, read);
             }
+            self.manifests().insert(table.to_owned(), used);
         }
         Ok(Some(LiveTable {
             name: table.to_owned(),
@@ -67,13 +77,8 @@ impl IcebergCatalog {
         }))
     }
 
-    async fn read_manifest(
-        &self,
-        table: &str,
-        manifest: &ManifestFile,
-        time: i32,
-        files: &mut Vec<LiveFile>,
-    ) -> Result<(), PortError> {
+    async fn read_manifest(&self, table: &str, manifest: &ManifestFile, time: i32) -> Result<Vec<LiveFile>, PortError> {
+        let mut files = Vec::new();
         let memory = FileIO::new_with_memory();
         self.bucket.fetch(&manifest.manifest_path, &memory).await?;
         let read = manifest.load_manifest(&memory).await;
@@ -100,6 +105,6 @@ impl IcebergCatalog {
                 ),
             });
         }
-        Ok(())
+        Ok(files)
     }
 }
