@@ -6,7 +6,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use sluice_ports::{
     Append, Catalog, Delivery, Depth, Document, DocumentOutcome, Email, IndexTemplate, Item, Key, Mail, Message,
-    ObjectMeta, Objects, PortError, PutMode, Query, Queue, Receipt, Search, Settlement, Table, TableHead, Topic, Write,
+    ObjectMeta, Objects, PortError, PutMode, Query, Queue, Receipt, Search, Settlement, Table, TableFigures, TableHead,
+    Topic, Write,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -72,6 +73,10 @@ impl Catalog for Ports {
 
     async fn append(&self, append: Append) -> Result<(), PortError> {
         self.unit(Operation::Append(append)).await
+    }
+
+    async fn figures(&self) -> Result<Vec<TableFigures>, PortError> {
+        unreachable!("no stage of the pipeline asks for figures")
     }
 }
 

@@ -59,7 +59,10 @@ fn pyiceberg_sees_the_rows_that_sql_sees() {
         assert!(rows.as_u64().unwrap() > 0, "{name}");
         assert_eq!((&table["rows"], &table["counted"], &table["ids"]), (&rows, &rows, &rows), "{name}");
         assert_eq!(table["files"], table["paths"], "{name}: no file is there twice");
-        assert_eq!((&table["format"], &table["field_ids"]["id"], &table["field_ids"]["time"]), (&json!(2), &json!(1), &json!(4)));
+        assert_eq!(
+            (&table["format"], &table["field_ids"]["id"], &table["field_ids"]["time"]),
+            (&json!(2), &json!(1), &json!(4))
+        );
         assert_eq!(table["commit"], table["snapshots"], "{name}: each commit is a snapshot");
     }
     let trade = &tables["quote_trade"];
@@ -86,8 +89,10 @@ fn commits_go_on_after_another_engine_has_rewritten_the_table() {
     let server = Server::start(&data).unwrap();
     let send = |from: u32| {
         let events: Vec<Value> = (from..from + 20)
-            .map(|n| json!({"id": format!("e{n}"), "source": "shop", "type": "http.access", "time": "2026-11-20T10:00:00Z",
-                            "data": {"method": "GET", "path": "/", "status": 200}}))
+            .map(|n| {
+                json!({"id": format!("e{n}"), "source": "shop", "type": "http.access", "time": "2026-11-20T10:00:00Z",
+                            "data": {"method": "GET", "path": "/", "status": 200}})
+            })
             .collect();
         let (status, reply) = server.post_json("/v1/events", &json!(events)).unwrap();
         assert_eq!((status, &reply["accepted"]), (202, &json!(20)), "{reply}");

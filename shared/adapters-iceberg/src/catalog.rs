@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use iceberg::io::FileIO;
 use iceberg::spec::TableMetadata;
 use sluice_domain::schema::Registry;
-use sluice_ports::{Append, Catalog, ErrorKind, Objects, PortError, TableHead};
+use sluice_ports::{Append, Catalog, ErrorKind, Objects, PortError, TableFigures, TableHead};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -139,6 +139,14 @@ impl Catalog for IcebergCatalog {
         self.remember(table, &next, &Arc::new(metadata));
         self.clear(&expired).await;
         Ok(())
+    }
+
+    async fn figures(&self) -> Result<Vec<TableFigures>, PortError> {
+        let mut figures = Vec::new();
+        for table in self.pointers.tables().await? {
+            figures.extend(self.table_figures(&table).await?);
+        }
+        Ok(figures)
     }
 }
 

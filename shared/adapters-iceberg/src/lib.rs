@@ -18,7 +18,7 @@ mod pointers;
 mod sqlite;
 
 pub use catalog::IcebergCatalog;
-pub use live::{LiveFile, LiveTable};
+pub use live::LiveFile;
 pub use pointers::Pointers;
 pub use sqlite::SqlitePointers;
 

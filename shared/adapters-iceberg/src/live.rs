@@ -5,8 +5,8 @@ use crate::catalog::IcebergCatalog;
 use crate::columns::TIME;
 use crate::unreadable;
 use iceberg::io::FileIO;
-use iceberg::spec::{ManifestContentType, ManifestFile, PrimitiveLiteral};
-use sluice_ports::{ErrorKind, PortError};
+use iceberg::spec::{ManifestContentType, ManifestFile, PrimitiveLiteral, TableMetadata};
+use sluice_ports::{ErrorKind, PortError, TableFigures};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -23,58 +23,45 @@ pub struct LiveFile {
     pub time_us: (i64, i64),
 }
 
-/// A table in figures.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LiveTable {
-    /// Its name.
-    pub name: String,
-    /// Its files.
-    pub files: Vec<LiveFile>,
-    /// Snapshots that can be read.
-    pub snapshots: usize,
-    /// When it last changed, milliseconds since the epoch.
-    pub changed_ms: i64,
-}
-
 impl IcebergCatalog {
     /// The files of a table; none where there is no such table. A table with delete files, which another engine wrote, is
     /// [`ErrorKind::Invalid`]: its rows are not the rows of its files.
     pub async fn live_files(&self, table: &str) -> Result<Vec<LiveFile>, PortError> {
-        Ok(self.live_table(table).await?.map(|table| table.files).unwrap_or_default())
-    }
-
-    /// All tables, sorted by name.
-    pub async fn live_tables(&self) -> Result<Vec<LiveTable>, PortError> {
-        let mut tables = Vec::new();
-        for name in self.pointers.tables().await? {
-            tables.extend(self.live_table(&name).await?);
+        match self.metadata(table).await? {
+            Some((_, metadata)) => self.files_of(table, &metadata).await,
+            None => Ok(Vec::new()),
         }
-        Ok(tables)
     }
 
-    async fn live_table(&self, table: &str) -> Result<Option<LiveTable>, PortError> {
+    pub(crate) async fn table_figures(&self, table: &str) -> Result<Option<TableFigures>, PortError> {
         let Some((_, metadata)) = self.metadata(table).await? else { return Ok(None) };
-        let time = metadata.current_schema().field_by_name(TIME).map(|field| field.id).unwrap_or_default();
-        let mut files = Vec::new();
-        if let Some(snapshot) = metadata.current_snapshot() {
-            let known = self.manifests().remove(table).unwrap_or_default();
-            let mut used = HashMap::new();
-            for manifest in manifests(&self.bucket, snapshot).await? {
-                let read = match known.get(&manifest.manifest_path) {
-                    Some(read) => read.clone(),
-                    None => Arc::new(self.read_manifest(table, &manifest, time).await?),
-                };
-                files.extend(read.iter().cloned());
-                used.insert(manifest.manifest_path, read);
-            }
-            self.manifests().insert(table.to_owned(), used);
-        }
-        Ok(Some(LiveTable {
+        let files = self.files_of(table, &metadata).await?;
+        Ok(Some(TableFigures {
             name: table.to_owned(),
-            files,
-            snapshots: metadata.snapshots().len(),
+            rows: files.iter().map(|file| file.rows).sum(),
+            size_bytes: files.iter().map(|file| file.size_bytes).sum(),
+            files: files.len() as u64,
+            snapshots: metadata.snapshots().len() as u64,
             changed_ms: metadata.last_updated_ms(),
         }))
+    }
+
+    async fn files_of(&self, table: &str, metadata: &TableMetadata) -> Result<Vec<LiveFile>, PortError> {
+        let time = metadata.current_schema().field_by_name(TIME).map(|field| field.id).unwrap_or_default();
+        let mut files = Vec::new();
+        let Some(snapshot) = metadata.current_snapshot() else { return Ok(files) };
+        let known = self.manifests().remove(table).unwrap_or_default();
+        let mut used = HashMap::new();
+        for manifest in manifests(&self.bucket, snapshot).await? {
+            let read = match known.get(&manifest.manifest_path) {
+                Some(read) => read.clone(),
+                None => Arc::new(self.read_manifest(table, &manifest, time).await?),
+            };
+            files.extend(read.iter().cloned());
+            used.insert(manifest.manifest_path, read);
+        }
+        self.manifests().insert(table.to_owned(), used);
+        Ok(files)
     }
 
     async fn read_manifest(&self, table: &str, manifest: &ManifestFile, time: i32) -> Result<Vec<LiveFile>, PortError> {

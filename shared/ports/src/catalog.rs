@@ -37,6 +37,23 @@ pub struct Append {
     pub property: (String, String),
 }
 
+/// A table in figures, as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableFigures {
+    /// Its name.
+    pub name: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Size of its data files.
+    pub size_bytes: u64,
+    /// Data files.
+    pub files: u64,
+    /// States that can be read.
+    pub snapshots: u64,
+    /// When it last changed, milliseconds since the epoch.
+    pub changed_ms: i64,
+}
+
 /// The tables of the lake (Apache Iceberg semantics). Reads are strongly consistent.
 #[async_trait]
 pub trait Catalog: Send + Sync {
@@ -50,4 +67,7 @@ pub trait Catalog: Send + Sync {
     /// Changes a table, provided that its state is still the one named; any other is [`crate::ErrorKind::Conflict`], and nothing has
     /// happened. The files are not looked for in the table: the same file twice is the caller's mistake.
     async fn append(&self, append: Append) -> Result<(), PortError>;
+
+    /// All tables in figures, sorted by name.
+    async fn figures(&self) -> Result<Vec<TableFigures>, PortError>;
 }

@@ -18,7 +18,7 @@ mod sql;
 mod table;
 mod topic;
 
-pub use catalog::{Append, Catalog, NewFile, TableHead};
+pub use catalog::{Append, Catalog, NewFile, TableFigures, TableHead};
 pub use error::{ErrorKind, PortError};
 pub use mail::{Email, Mail, Outbox, SEND_TIMEOUT, SentMail};
 pub use objects::{ObjectMeta, Objects, PutMode};

@@ -100,7 +100,7 @@ pub const OPERATIONS: &[Operation] = &[
         ..post("/v1/search", Needs::Read, "Searches, by OpenSearch's query language", ANY_OBJECT)
     },
     post("/v1/sql", Needs::Read, "Runs one SELECT over the lake", SQL),
-    get("/v1/tables", Needs::Read, "The tables of the lake with their columns"),
+    get("/v1/tables", Needs::Read, "The tables of the lake with their columns, and their figures"),
     get("/v1/status", Needs::Read, "Queues and ledger in short"),
     Operation { query: &["from", "to", "type", "deep"], ..get("/v1/ledger", Needs::Read, "Audits the ledger") },
     get("/v1/queues", Needs::Read, "The queues"),

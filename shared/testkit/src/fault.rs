@@ -6,7 +6,7 @@ use serde_json::Value;
 use sluice_ports::{
     Append, Catalog, Delivery, Depth, Document, DocumentOutcome, Email, ErrorKind, IndexTemplate, Item, Key, Mail,
     Message, ObjectMeta, Objects, PortError, PutMode, Query, Queue, QueueConsole, Receipt, Search, Settlement, Sql,
-    SqlLimits, SqlResult, Table, TableHead, Topic, Write,
+    SqlLimits, SqlResult, Table, TableFigures, TableHead, Topic, Write,
 };
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -28,9 +28,10 @@ pub enum Fault {
 }
 
 /// The operations a script may name.
-const OPERATIONS: [&str; 23] = [
+const OPERATIONS: [&str; 24] = [
     "catalog.append",
     "catalog.create",
+    "catalog.figures",
     "catalog.load",
     "console.list",
     "console.peek",
@@ -239,6 +240,10 @@ impl<T: Catalog + ?Sized> Catalog for Faulty<T> {
 
     async fn append(&self, append: Append) -> Result<(), PortError> {
         self.one("catalog.append", self.inner.append(append)).await
+    }
+
+    async fn figures(&self) -> Result<Vec<TableFigures>, PortError> {
+        self.one("catalog.figures", self.inner.figures()).await
     }
 }
 

@@ -75,6 +75,7 @@ pub fn run() -> ExitCode {
         let members = Arc::new(Members::new(table.clone(), Passwords::new(Cost::USUAL)?));
         let counting = start.counting()?;
         let ports = ApiPorts {
+            catalog: None,
             search,
             sql: Arc::new(athena(start)?),
             table: table.clone(),

@@ -137,7 +137,8 @@ impl Wiring {
         let convert =
             Convert::new(ports, registry.clone(), Arc::new(ParquetEncoder::new()), ConvertSettings::default());
         functions.insert("convert".into(), Arc::new(QueueFunction(convert)));
-        let commit = Commit::new(CommitPorts { table: table.clone(), catalog }, CommitSettings::default());
+        let commit =
+            Commit::new(CommitPorts { table: table.clone(), catalog: catalog.clone() }, CommitSettings::default());
         functions.insert("commit".into(), Arc::new(CommitFunction(commit)));
         let ports = IndexPorts { search: search.clone(), table: table.clone(), quarantine: quarantine.clone() };
         let index = Index::new(ports, registry.clone(), IndexSettings::default());
@@ -169,6 +170,7 @@ impl Wiring {
         let audit = AuditPorts { table: table.clone(), objects, search: search.clone(), row_count };
         let queues = state.console();
         let ports = ApiPorts {
+            catalog: Some(catalog.clone()),
             search,
             sql,
             table,

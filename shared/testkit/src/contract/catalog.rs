@@ -54,13 +54,14 @@ async fn a_table_is_made_once(catalog: &dyn Catalog, table: &str, unknown: Optio
 
 async fn an_append_adds_files_and_sets_the_property(catalog: &dyn Catalog, lake: &dyn Lake, table: &str) {
     catalog.create(table).await.unwrap();
-    let mut keys: Vec<String> = Vec::new();
+    let (mut keys, mut rows): (Vec<String>, u64) = (Vec::new(), 0);
     for number in 1..=3_u64 {
         let before = head(catalog, table).await;
         let mut files = Vec::new();
         for n in 0..2 {
             files.push(lake.file(table, 2 * number as usize + n).await);
         }
+        let appended: u64 = files.iter().map(|file| file.rows).sum();
         keys.extend(files.iter().map(|file| file.key.clone()));
         catalog.append(append(table, &before.token, files, number)).await.unwrap();
         let after = head(catalog, table).await;
@@ -68,6 +69,10 @@ async fn an_append_adds_files_and_sets_the_property(catalog: &dyn Catalog, lake:
         assert_eq!(after.properties.get("contract.number"), Some(&number.to_string()));
         keys.sort();
         assert_eq!(lake.read(table).await, keys, "what was there stays, and what was appended is there once");
+        let figures = catalog.figures().await.unwrap().into_iter().find(|figures| figures.name == table);
+        let figures = figures.expect("the table is among all");
+        rows += appended;
+        assert_eq!((figures.files, figures.rows), (keys.len() as u64, rows), "the table in figures");
     }
 }
 

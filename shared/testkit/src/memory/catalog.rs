@@ -1,6 +1,6 @@
 use super::lock;
 use async_trait::async_trait;
-use sluice_ports::{Append, Catalog, ErrorKind, NewFile, PortError, TableHead};
+use sluice_ports::{Append, Catalog, ErrorKind, NewFile, PortError, TableFigures, TableHead};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -103,5 +103,17 @@ impl Catalog for MemoryCatalog {
         stored.properties.extend([append.property]);
         stored.files.extend(append.files);
         Ok(())
+    }
+
+    async fn figures(&self) -> Result<Vec<TableFigures>, PortError> {
+        let figures = |(name, stored): (&String, &Stored)| TableFigures {
+            name: name.clone(),
+            rows: stored.files.iter().map(|file| file.rows).sum(),
+            size_bytes: stored.files.iter().map(|file| file.size_bytes).sum(),
+            files: stored.files.len() as u64,
+            snapshots: 1,
+            changed_ms: stored.token.cast_signed(),
+        };
+        Ok(lock(&self.0).by_name.iter().map(figures).collect())
     }
 }
