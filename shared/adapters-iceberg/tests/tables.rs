@@ -1,4 +1,5 @@
 //! Iceberg tables over a SQLite catalog: the contract, and what a table becomes over many appends.
+#![allow(clippy::unwrap_used, reason = "a test reports by panic")]
 
 use async_trait::async_trait;
 use sluice_adapters_iceberg::{IcebergCatalog, SqlitePointers};

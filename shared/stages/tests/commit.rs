@@ -1,4 +1,5 @@
 //! `commit` over ports in memory: what is recorded becomes part of its table, once.
+#![allow(clippy::unwrap_used, reason = "a test reports by panic")]
 
 use sluice_domain::time::Timestamp;
 use sluice_ports::{Catalog, Condition, ErrorKind, Key, Table, Write};
