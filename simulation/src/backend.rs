@@ -1,13 +1,15 @@
 //! What stands behind the ports: the state that outlives every process, and what each operation does to it.
 
 use crate::call::{Operation, QueueName, Reply};
+use bytes::Bytes;
 use futures::FutureExt as _;
 use sluice_domain::message;
 use sluice_ports::{
-    DocumentOutcome, ErrorKind, Key, Mail as _, Message, Objects as _, PortError, Search as _, Table as _, Write,
+    Catalog as _, DocumentOutcome, ErrorKind, Key, Mail as _, Message, NewFile, Objects as _, PortError, PutMode,
+    Search as _, Table as _, Write,
 };
 use sluice_stages::item::Item;
-use sluice_testkit::memory::{MemoryMail, MemoryObjects, MemorySearch, MemoryTable};
+use sluice_testkit::memory::{MemoryCatalog, MemoryMail, MemoryObjects, MemorySearch, MemoryTable};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -48,6 +50,8 @@ pub struct Backend {
     pub table: Arc<MemoryTable>,
     /// The bucket.
     pub objects: MemoryObjects,
+    /// The lake's tables.
+    pub catalog: MemoryCatalog,
     /// The search engine.
     pub search: MemorySearch,
     /// Mails that went out.
@@ -64,6 +68,7 @@ impl Clone for Backend {
         Self {
             table: Arc::new(MemoryTable::clone(&self.table)),
             objects: self.objects.clone(),
+            catalog: self.catalog.clone(),
             search: self.search.clone(),
             mail: self.mail.clone(),
             published: self.published.clone(),
@@ -74,9 +79,13 @@ impl Clone for Backend {
 }
 
 impl Backend {
-    /// Nothing stored; the topic copies to these queues.
+    /// Nothing stored; the topic copies to these queues, and to the others stages send.
     pub fn new(subscribed: &[QueueName]) -> Self {
-        let queues = subscribed.iter().chain(&[QueueName::Quarantine]).map(|name| (*name, Vec::new()));
+        let sent_to = QueueName::ALL.into_iter().filter(|name| match name {
+            QueueName::Commit => subscribed.contains(&QueueName::Convert),
+            name => !name.is_subscribed(),
+        });
+        let queues = subscribed.iter().copied().chain(sent_to).map(|name| (name, Vec::new()));
         Self { queues: queues.collect(), ..Self::default() }
     }
 
@@ -108,6 +117,28 @@ impl Backend {
         which.iter().for_each(|at| queue[*at].at_work -= 1);
     }
 
+    /// Another engine merges all files of every table into one; the rows stay.
+    pub fn compact(&mut self) {
+        for table in self.catalog.tables() {
+            self.messages += 1;
+            let key = format!("lake/{table}/data/compacted-{}.parquet", self.messages);
+            let old = self.catalog.files(&table);
+            let texts: Vec<Bytes> = old.iter().filter_map(|file| self.objects.bytes(&file.key)).collect();
+            let merged = NewFile {
+                key: key.clone(),
+                rows: old.iter().map(|file| file.rows).sum(),
+                size_bytes: 0,
+                time_us: (0, 0),
+            };
+            if !old.is_empty() {
+                let put = self.objects.put(&key, Bytes::from(texts.join(&b'\n')), PutMode::IfAbsent);
+                now(put).expect("the key is new");
+            }
+            // Also where there is nothing to merge the metadata is another one: engines expire snapshots too.
+            self.catalog.rewrite(&table, |files| if files.is_empty() { files } else { vec![merged] });
+        }
+    }
+
     /// What an operation does. `Publish` and its tally are one step, as on one machine.
     pub fn apply(&mut self, operation: Operation) -> Reply {
         match operation {
@@ -116,6 +147,9 @@ impl Backend {
             Operation::Write(writes) => Reply::Unit(now(self.table.write(writes))),
             Operation::Put(key, bytes, mode) => Reply::Unit(now(self.objects.put(&key, bytes, mode))),
             Operation::Create(documents) => Reply::Documents(now(self.search.create(documents))),
+            Operation::Load(table) => Reply::Head(now(self.catalog.load(&table))),
+            Operation::Make(table) => Reply::Unit(now(self.catalog.create(&table))),
+            Operation::Append(append) => Reply::Unit(now(self.catalog.append(append))),
             Operation::Mail(email) => Reply::Unit(now(self.mail.send(email))),
             Operation::Publish(messages) => {
                 Reply::Each(messages.into_iter().map(|message| self.publish(message)).collect())
@@ -164,7 +198,7 @@ impl Backend {
         let subscribed: Vec<QueueName> = self.queues.keys().copied().collect();
         for name in subscribed {
             match name {
-                QueueName::Quarantine => {}
+                _ if !name.is_subscribed() => {}
                 QueueName::Alerts if !is_alert => {}
                 _ => self.enqueue(name, message.body.clone()),
             }

@@ -1,7 +1,10 @@
 //! Port calls as data: what a stage asks for, what it is told, and the list of calls that wait for the scheduler.
 
 use bytes::Bytes;
-use sluice_ports::{Document, DocumentOutcome, Email, ErrorKind, Item, Key, Message, PortError, PutMode, Query, Write};
+use sluice_ports::{
+    Append, Document, DocumentOutcome, Email, ErrorKind, Item, Key, Message, PortError, PutMode, Query, TableHead,
+    Write,
+};
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,11 +23,18 @@ pub enum QueueName {
     Alerts,
     /// Before `quarantine`.
     Quarantine,
+    /// Before `commit`.
+    Commit,
 }
 
 impl QueueName {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Convert, Self::Index, Self::Detect, Self::Alerts, Self::Quarantine];
+    pub const ALL: [Self; 6] = [Self::Convert, Self::Index, Self::Detect, Self::Alerts, Self::Quarantine, Self::Commit];
+
+    /// Whether the topic copies to it; to the others stages send.
+    pub fn is_subscribed(self) -> bool {
+        !matches!(self, Self::Quarantine | Self::Commit)
+    }
 }
 
 /// What a stage, or who runs it, asks for.
@@ -46,6 +56,12 @@ pub enum Operation {
     Create(Vec<Document>),
     /// `mail.send`
     Mail(Email),
+    /// `catalog.load`
+    Load(String),
+    /// `catalog.create`
+    Make(String),
+    /// `catalog.append`
+    Append(Append),
     /// The runtime acknowledges these messages after the stage has answered.
     Acknowledge(QueueName, Vec<String>),
 }
@@ -61,6 +77,8 @@ pub enum Reply {
     Each(Vec<Result<(), PortError>>),
     /// To [`Operation::Create`].
     Documents(Result<Vec<DocumentOutcome>, PortError>),
+    /// To [`Operation::Load`].
+    Head(Result<Option<TableHead>, PortError>),
     /// To the others.
     Unit(Result<(), PortError>),
 }
@@ -77,13 +95,16 @@ impl Operation {
             Self::Put(..) => "objects.put",
             Self::Create(_) => "search.create",
             Self::Mail(_) => "mail.send",
+            Self::Load(_) => "catalog.load",
+            Self::Make(_) => "catalog.create",
+            Self::Append(_) => "catalog.append",
             Self::Acknowledge(..) => "queue.settle",
         }
     }
 
     /// Whether it only reads.
     pub fn is_read(&self) -> bool {
-        matches!(self, Self::Get(_) | Self::Query(_))
+        matches!(self, Self::Get(_) | Self::Query(_) | Self::Load(_))
     }
 
     /// The reply of a call that failed as a whole.
@@ -96,7 +117,13 @@ impl Operation {
                 Reply::Each(messages.iter().map(|_| Err(error())).collect())
             }
             Self::Create(_) => Reply::Documents(Err(error())),
-            Self::Write(_) | Self::Put(..) | Self::Mail(_) | Self::Acknowledge(..) => Reply::Unit(Err(error())),
+            Self::Load(_) => Reply::Head(Err(error())),
+            Self::Write(_)
+            | Self::Put(..)
+            | Self::Mail(_)
+            | Self::Make(_)
+            | Self::Append(_)
+            | Self::Acknowledge(..) => Reply::Unit(Err(error())),
         }
     }
 }
@@ -116,12 +143,18 @@ impl fmt::Display for Operation {
                 f.write_str(&documents.iter().map(|d| format!("{}/{}", d.index, d.id)).collect::<Vec<_>>().join(" "))
             }
             Self::Mail(email) => write!(f, "{} to {}", email.message_id, email.to),
+            Self::Load(table) | Self::Make(table) => f.write_str(table),
+            Self::Append(append) => {
+                let keys: Vec<&str> = append.files.iter().map(|file| file.key.as_str()).collect();
+                write!(f, "{} {} {} if {}", append.table, append.property.1, keys.join(" "), append.token)
+            }
             Self::Acknowledge(queue, ids) => write!(f, "{queue:?} {}", ids.join(" ")),
             Self::Write(writes) => {
                 let text = |write: &Write| match write {
                     Write::Put { key: at, value, condition, .. } => {
                         // What says how it goes on; not times, which differ from run to run by what a stage measures.
-                        let says = ["state", "group", "publish", "batches"].map(|name| value.get(name));
+                        let says =
+                            ["state", "group", "publish", "batches", "number", "items"].map(|name| value.get(name));
                         let says: Vec<String> = says.into_iter().flatten().map(ToString::to_string).collect();
                         format!("{}={} if {condition:?}", key(at), says.join(" "))
                     }
@@ -136,7 +169,8 @@ impl fmt::Display for Operation {
 }
 
 fn batch_of(body: &str) -> String {
-    sluice_domain::message::read_header(body).map_or_else(|_| "(no batch)".into(), |header| header.batch)
+    // What is not an event's message is short enough to be told as it is.
+    sluice_domain::message::read_header(body).map_or_else(|_| body.chars().take(40).collect(), |header| header.batch)
 }
 
 /// A call that waits for the scheduler.

@@ -7,6 +7,8 @@ use crate::scenario::{self, Naming};
 use crate::simulation::{Simulation, rows};
 use sluice_domain::alert::{Alert, FIRED, Trade};
 use sluice_domain::message;
+use sluice_ports::Catalog as _;
+use sluice_stages::commit::PROPERTY;
 use sluice_stages::groups::{recorded_files, recorded_tables};
 use sluice_stages::ledger::{self, Sink};
 use sluice_stages::quarantine::Quarantined;
@@ -127,6 +129,9 @@ impl Truth {
         let listed = count(listed.filter_map(|batch| batch.as_str().map(str::to_owned)));
         let once: Counted = self.batches.keys().map(|batch| (batch.clone(), 1)).collect();
         compare("committed groups of a batch", &once, &listed, &BTreeSet::new())?;
+        if simulation.uses(QueueName::Commit) {
+            check_tables(simulation, &found)?;
+        }
         let stored: usize = found.values().sum();
         let report = now(ledger::report(table, &BTreeMap::from([(Sink::Lake, Some(0))]))).map_err(|e| e.to_string())?;
         match report.total.sinks[&Sink::Lake].stored {
@@ -198,7 +203,7 @@ impl Truth {
             QueueName::Convert => Some((Sink::Lake, Some(0))),
             QueueName::Index => Some((Sink::Search, Some(0))),
             QueueName::Detect => Some((Sink::Detect, Some(0))),
-            QueueName::Alerts | QueueName::Quarantine => None,
+            QueueName::Alerts | QueueName::Quarantine | QueueName::Commit => None,
         };
         let sinks = simulation.backend.queues().iter().filter_map(sink).collect();
         let report = now(ledger::report(simulation.backend.table.as_ref(), &sinks)).map_err(|e| e.to_string())?;
@@ -215,6 +220,30 @@ impl Truth {
         }
         Ok(())
     }
+}
+
+/// Every row of the lake is in exactly one file of its table.
+fn check_tables(simulation: &Simulation, rows: &Counted) -> Result<(), String> {
+    if simulation.has_open_files() {
+        return Err("files are recorded that no table has".into());
+    }
+    let (catalog, objects) = (&simulation.backend.catalog, &simulation.backend.objects);
+    let mut found = Counted::new();
+    for table in catalog.tables() {
+        for file in catalog.files(&table) {
+            let bytes =
+                objects.bytes(&file.key).ok_or_else(|| format!("`{}` is in a table and not there", file.key))?;
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            text.lines().for_each(|line| *found.entry(line.to_owned()).or_default() += 1);
+        }
+        let head = now(catalog.load(&table)).map_err(|e| e.to_string())?;
+        let number = head.and_then(|head| head.properties.get(PROPERTY)?.parse::<u64>().ok()).unwrap_or(0);
+        let record = simulation.backend.table.value("commit", &table).and_then(|record| record["number"].as_u64());
+        if record.unwrap_or(0) != number {
+            return Err(format!("the table `{table}` has commit {number}, and its record is {record:?}"));
+        }
+    }
+    compare("rows of the tables", rows, &found, &BTreeSet::new())
 }
 
 /// Labels of the events whose bytes are in quarantine.

@@ -35,11 +35,13 @@ pub enum Disturbance {
     Overtaken,
     /// The same, and the clock moves on by more than the lease before the other consumer begins.
     OvertakenAfterLease,
+    /// Before the call happens, another engine compacts the tables.
+    Compacted,
 }
 
 impl Disturbance {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Refused,
         Self::ReplyLost,
         Self::Late,
@@ -50,6 +52,7 @@ impl Disturbance {
         Self::KilledThenVeryLate,
         Self::Overtaken,
         Self::OvertakenAfterLease,
+        Self::Compacted,
     ];
 }
 
@@ -94,6 +97,7 @@ impl Stage {
         let (subscribed, request): (&[QueueName], fn(usize) -> Sent) = match queue {
             QueueName::Convert | QueueName::Index => (&[queue], scenario::plain),
             QueueName::Quarantine => (&[QueueName::Convert], scenario::half_bad),
+            QueueName::Commit => (&[QueueName::Convert], scenario::of_one_table),
             QueueName::Detect => (&[QueueName::Detect, QueueName::Alerts], scenario::plain),
             QueueName::Alerts => (&[QueueName::Detect, QueueName::Alerts], scenario::alerting),
         };
@@ -108,6 +112,13 @@ impl Stage {
             simulation.deliver(QueueName::Detect, which, 0);
             finish(&mut simulation);
         }
+        if queue == QueueName::Commit {
+            // Each in a group of its own.
+            for message in simulation.waiting(QueueName::Convert) {
+                simulation.deliver(QueueName::Convert, vec![message], 0);
+                finish(&mut simulation);
+            }
+        }
         let (function, answered) = (Function::Consumer(queue), simulation.answered.clone());
         assert_eq!(simulation.waiting(queue).len(), messages, "what the stage is given");
         Self { function, backend: simulation.backend, sent, answered, messages }
@@ -119,7 +130,9 @@ impl Stage {
         for deliveries in self.deliveries() {
             let mut plan = Plan { deliveries, disturbance: None };
             let calls = self.run(&plan)?;
-            let disturbances = (0..calls).flat_map(|call| Disturbance::ALL.map(|what| (call, what)));
+            let possible =
+                Disturbance::ALL.into_iter().filter(|what| *what != Disturbance::Compacted || self.commits());
+            let disturbances = (0..calls).flat_map(|call| possible.clone().map(move |what| (call, what)));
             runs += 1;
             for disturbance in disturbances {
                 plan.disturbance = Some(disturbance);
@@ -128,6 +141,11 @@ impl Stage {
             }
         }
         Ok(runs)
+    }
+
+    /// Whether the tables matter to the stage.
+    fn commits(&self) -> bool {
+        self.function == Function::Consumer(QueueName::Commit)
     }
 
     /// All orders of the messages and all ways to cut them. A request is taken alone.
@@ -230,6 +248,10 @@ impl Play<'_> {
             Disturbance::KilledAfter => kill(self, LastCall::Effective, Landing::AtTheEnd),
             Disturbance::KilledThenLate => kill(self, LastCall::Late, Landing::IntoTheNext),
             Disturbance::KilledThenVeryLate => kill(self, LastCall::Late, Landing::AtTheEnd),
+            Disturbance::Compacted => {
+                self.simulation.compact();
+                self.simulation.answer(0, Fate::Done);
+            }
             Disturbance::Overtaken | Disturbance::OvertakenAfterLease => {
                 let held = self.simulation.calls.len();
                 if what == Disturbance::OvertakenAfterLease {

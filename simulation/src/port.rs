@@ -5,8 +5,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 use sluice_ports::{
-    Delivery, Depth, Document, DocumentOutcome, Email, IndexTemplate, Item, Key, Mail, Message, ObjectMeta, Objects,
-    PortError, PutMode, Query, Queue, Receipt, Search, Settlement, Table, Topic, Write,
+    Append, Catalog, Delivery, Depth, Document, DocumentOutcome, Email, IndexTemplate, Item, Key, Mail, Message,
+    ObjectMeta, Objects, PortError, PutMode, Query, Queue, Receipt, Search, Settlement, Table, TableFigures, TableHead,
+    Topic, Write,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -54,6 +55,28 @@ impl Table for Ports {
             Reply::Range(result) => result,
             other => unreachable!("{other:?}"),
         }
+    }
+}
+
+#[async_trait]
+impl Catalog for Ports {
+    async fn load(&self, table: &str) -> Result<Option<TableHead>, PortError> {
+        match self.0.call(Operation::Load(table.to_owned())).await {
+            Reply::Head(result) => result,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    async fn create(&self, table: &str) -> Result<(), PortError> {
+        self.unit(Operation::Make(table.to_owned())).await
+    }
+
+    async fn append(&self, append: Append) -> Result<(), PortError> {
+        self.unit(Operation::Append(append)).await
+    }
+
+    async fn figures(&self) -> Result<Vec<TableFigures>, PortError> {
+        unreachable!("no stage of the pipeline asks for figures")
     }
 }
 

@@ -34,6 +34,11 @@ pub fn come_to_rest(simulation: &mut Simulation, random: &mut Random) -> Result<
             simulation.tick(0);
             settle(simulation, random);
         }
+        if simulation.has_open_files() {
+            is_at_rest = false;
+            simulation.commit_tick(0);
+            settle(simulation, random);
+        }
         if is_at_rest {
             return Ok(());
         }

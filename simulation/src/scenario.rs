@@ -142,6 +142,14 @@ pub fn plain(number: usize) -> Sent {
     }
 }
 
+/// A request of one event; all but the last of four are of the same table.
+pub fn of_one_table(number: usize) -> Sent {
+    match number {
+        3 => plain(number),
+        _ => sent(Naming::Ids, number, &[web(number, 0, &id(number, 0), "")]),
+    }
+}
+
 /// A request whose event fires an alert of its own.
 pub fn alerting(number: usize) -> Sent {
     sent(Naming::Ids, number, &[trade(number, &format!("00{number}"), 10, 0)])

@@ -272,7 +272,7 @@ impl Schedule {
     }
 
     fn change(&mut self) {
-        let drawn = self.random.below(5);
+        let drawn = self.random.below(8);
         if !self.disturbs(2) {
             return;
         }
@@ -287,7 +287,9 @@ impl Schedule {
                 }
             }
             3 => self.simulation.add_rule(),
-            _ if self.simulation.uses(QueueName::Detect) => self.simulation.tick(0),
+            4 if self.simulation.uses(QueueName::Detect) => self.simulation.tick(0),
+            5 if self.simulation.uses(QueueName::Commit) => self.simulation.commit_tick(self.moves % PROCESSES),
+            6 | 7 if self.simulation.uses(QueueName::Commit) => self.simulation.compact(),
             _ => {}
         }
     }

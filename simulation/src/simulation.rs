@@ -10,8 +10,9 @@ use crate::port::{Ports, SendingQueue};
 use crate::scenario::{self, Sent};
 use sluice_domain::schema::Registry;
 use sluice_domain::time::{SECOND_US, Timestamp};
-use sluice_ports::{ErrorKind, Query, Table as _};
+use sluice_ports::{ErrorKind, Query, Queue, Table as _};
 use sluice_stages::access::Keys;
+use sluice_stages::commit::{Commit, CommitPorts, CommitSettings};
 use sluice_stages::convert::{Convert, ConvertPorts, ConvertSettings};
 use sluice_stages::detect::{Detect, DetectPorts, DetectSettings};
 use sluice_stages::http::Response;
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// How long a group's lease lasts. Beside it and [`CLOCK_STEP_US`] the microseconds that a stage measures itself never decide.
 const LEASE_MS: u32 = 30 * 60 * 1_000;
@@ -42,6 +44,8 @@ pub enum Function {
     Consumer(QueueName),
     /// The clock of `detect`.
     Tick,
+    /// The clock of `commit`.
+    CommitTick,
 }
 
 /// What becomes of a call whose task is killed.
@@ -58,6 +62,7 @@ pub enum LastCall {
 enum Stage {
     Ingest(Arc<Ingest>),
     Convert(Arc<Convert>),
+    Commit(Arc<Commit>),
     Index(Arc<Index>),
     Detect(Arc<Detect>),
     Notify(Arc<Notify>),
@@ -148,7 +153,7 @@ impl Simulation {
     pub fn delivery(&self, task: usize) -> Option<(QueueName, Vec<usize>)> {
         match self.tasks[&task].function {
             Function::Consumer(queue) => Some((queue, self.tasks[&task].delivery.clone())),
-            Function::Ingest | Function::Tick => None,
+            Function::Ingest | Function::Tick | Function::CommitTick => None,
         }
     }
 
@@ -166,6 +171,18 @@ impl Simulation {
     /// Whether plans of `detect` are open.
     pub fn has_open_plans(&self) -> bool {
         !rows(&self.backend.table, "plan-open").is_empty()
+    }
+
+    /// Whether files are recorded that no table has.
+    pub fn has_open_files(&self) -> bool {
+        let rows = self.backend.table.items();
+        self.uses(QueueName::Commit) && rows.iter().any(|item| item.key.partition.starts_with("file#"))
+    }
+
+    /// Another engine compacts the tables.
+    pub fn compact(&mut self) {
+        self.note(|| "another engine compacts the tables".into());
+        self.backend.compact();
     }
 
     /// Moves the clock on.
@@ -210,6 +227,7 @@ impl Simulation {
             Stage::Convert(stage) => {
                 consume(calls, queue, items, at, Arc::clone(stage), async |s, i, t| s.run(i, t).await)
             }
+            Stage::Commit(stage) => consume(calls, queue, items, at, Arc::clone(stage), async |s, i, _| s.run(i).await),
             Stage::Index(stage) => {
                 consume(calls, queue, items, at, Arc::clone(stage), async |s, i, t| s.run(i, t).await)
             }
@@ -225,6 +243,18 @@ impl Simulation {
             Stage::Ingest(_) => unreachable!("ingest has no queue"),
         };
         self.begin(function, process, future, which, None);
+    }
+
+    /// The clock of `commit` ticks.
+    pub fn commit_tick(&mut self, process: usize) {
+        let Stage::Commit(stage) = self.stage(Function::CommitTick, process) else { unreachable!() };
+        let stage = Arc::clone(stage);
+        let future = Box::pin(async move {
+            // What fails stays open for the next tick.
+            _ = stage.tick().await;
+            None
+        });
+        self.begin(Function::CommitTick, process, future, Vec::new(), None);
     }
 
     /// The clock of `detect` ticks.
@@ -421,8 +451,15 @@ fn stage(function: Function, process: usize, calls: &Arc<Calls>, registry: Arc<R
         }
         Function::Consumer(QueueName::Convert) => {
             let settings = ConvertSettings { lease_ms: LEASE_MS, slice_bytes, budget_ms: u32::MAX };
-            let ports = ConvertPorts { objects: ports.clone(), table: ports, quarantine };
+            let commit: Arc<dyn Queue> = Arc::new(SendingQueue(Arc::clone(calls), QueueName::Commit));
+            let ports = ConvertPorts { objects: ports.clone(), table: ports, quarantine, commit: Some(commit) };
             Stage::Convert(Arc::new(Convert::new(ports, registry, Arc::new(Lines), settings)))
+        }
+        Function::Consumer(QueueName::Commit) | Function::CommitTick => {
+            // The second process makes records of one item.
+            let max_files = if process == 0 { CommitSettings::default().max_files } else { 1 };
+            let settings = CommitSettings { max_files, budget: Duration::MAX };
+            Stage::Commit(Arc::new(Commit::new(CommitPorts { table: ports.clone(), catalog: ports }, settings)))
         }
         Function::Consumer(QueueName::Index) => {
             let settings = IndexSettings { bulk_bytes: slice_bytes, budget_ms: u32::MAX };

@@ -40,3 +40,8 @@ fn notify_may_be_disturbed_at_any_call() {
 fn quarantine_may_be_disturbed_at_any_call() {
     assert!(runs(|messages| Stage::consumer(QueueName::Quarantine, messages)) > 1_000);
 }
+
+#[test]
+fn commit_may_be_disturbed_at_any_call() {
+    assert!(runs(|messages| Stage::consumer(QueueName::Commit, messages)) > 10_000);
+}

@@ -52,6 +52,8 @@ fn schedules_are_disturbed_in_every_way() {
         "the next version of the schemas",
         "a second rule",
         "Tick",
+        "CommitTick",
+        "compacts the tables",
         "request 0 to process",
     ] {
         assert!(seen.iter().any(|line| line.contains(what)), "no schedule has `{what}`");
@@ -70,6 +72,12 @@ fn schedules_are_disturbed_in_every_way() {
         "objects.put",
         "search.create",
         "mail.send",
+        "catalog.load",
+        "catalog.create",
+        "catalog.append",
+        "table.write commit",
+        "table.write filed",
+        "queue.send Commit",
         "queue.settle",
     ] {
         let killed = |line: &&String| line.contains("is killed at") && line.contains(call);

@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const COUNT: &str = r#"
 import duckdb, json, sqlite3, sys
 data = sys.argv[1]
-items = sqlite3.connect(f'file:{data}/sluice.db?mode=ro', uri=True).execute("select value from item where partition like 'file#%'")
+items = sqlite3.connect(f'file:{data}/sluice.db?mode=ro', uri=True).execute("select value from item where partition like 'file#%' or partition like 'filed#%'")
 files = [f"{data}/{file['key']}" for (value,) in items for file in json.loads(value)['files']]
 rows, ids = 0, None
 db = duckdb.connect()

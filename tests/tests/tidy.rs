@@ -43,6 +43,7 @@ fn allowed(package: &str) -> Option<&'static [&'static str]> {
         "sluice-adapters-http" | "sluice-adapters-opensearch" | "sluice-statement" | "sluice-testkit" => {
             &["sluice-ports"]
         }
+        "sluice-adapters-iceberg" => &["sluice-domain", "sluice-ports"],
         "sluice-adapters-aws" | "sluice-adapters-embedded" => &["sluice-ports", "sluice-statement"],
         "sluice-simulation" => &["sluice-domain", "sluice-ports", "sluice-stages", "sluice-testkit"],
         "sluice-entry" => &["sluice-domain", "sluice-ports", "sluice-stages"],
@@ -50,6 +51,7 @@ fn allowed(package: &str) -> Option<&'static [&'static str]> {
         "sluice-wiring" => &[
             "sluice-adapters-embedded",
             "sluice-adapters-http",
+            "sluice-adapters-iceberg",
             "sluice-columnar",
             "sluice-domain",
             "sluice-entry",

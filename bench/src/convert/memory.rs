@@ -102,6 +102,7 @@ pub fn invoke(file: &Path) -> anyhow::Result<Value> {
         objects: Arc::new(MemoryObjects::new()),
         table: Arc::new(MemoryTable::new()),
         quarantine: Arc::new(MemoryQueue::default()),
+        commit: None,
     };
     let convert =
         Convert::new(ports, Arc::new(registry()?), Arc::new(ParquetEncoder::new()), ConvertSettings::default());

@@ -17,6 +17,7 @@ mod search;
 mod send;
 mod sql;
 mod status;
+mod tables;
 mod terminal;
 pub mod up;
 mod upload;
@@ -78,6 +79,7 @@ enum Command {
     Watch(watch::Watch),
     Status(status::Status),
     Ledger(ledger::Ledger),
+    Tables(tables::Tables),
     Queues(queues::Queues),
     #[command(subcommand)]
     Quarantine(quarantine::Quarantine),
@@ -132,6 +134,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<(), Failure> {
                     Command::Watch(args) => args.run(&client, &mut out).await,
                     Command::Status(args) => args.run(&client, &mut out).await,
                     Command::Ledger(args) => args.run(&client, &mut out).await,
+                    Command::Tables(args) => args.run(&client, &mut out).await,
                     Command::Queues(args) => args.run(&client, &mut out).await,
                     Command::Quarantine(args) => args.run(&client, &mut out).await,
                     Command::Rules(args) => args.run(&client, &mut out).await,
@@ -193,6 +196,7 @@ mod tests {
                 "watch",
                 "status",
                 "ledger",
+                "tables",
                 "queues list",
                 "queues peek",
                 "queues redrive",

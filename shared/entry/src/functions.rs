@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use sluice_domain::time::Timestamp;
 use sluice_stages::api::Api;
+use sluice_stages::commit::Commit;
 use sluice_stages::convert::Convert;
 use sluice_stages::detect::Detect;
 use sluice_stages::http::{Request, Response};
@@ -126,6 +127,20 @@ impl Function for DetectFunction {
     }
 }
 
+/// `commit`: names of tables that have new files, and the clock's tick each minute (`{"tick":"commit"}`), which finds them too.
+pub struct CommitFunction(pub Commit);
+
+#[async_trait]
+impl Function for CommitFunction {
+    async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
+        if !is_tick(event) {
+            return take(&self.0, event, now).await;
+        }
+        self.0.tick().await.map_err(|source| InvokeError::Stage { function: "commit", source })?;
+        Ok(b"{}".to_vec())
+    }
+}
+
 /// `api`: requests, and the clock's tick each hour, which audits the ledger.
 pub struct ApiFunction {
     /// Answers and audits.
@@ -170,6 +185,14 @@ impl Function for QuarantineFunction {
 /// Whether an event is the clock's. A delivery has no `tick`, and a tick is small: looking first costs nothing.
 fn is_tick(event: &[u8]) -> bool {
     event.len() < 1_024 && serde_json::from_slice::<Tick>(event).is_ok_and(|t| t.tick.is_some())
+}
+
+#[async_trait]
+impl QueueStage for Commit {
+    const VERB: &'static str = "commit";
+    async fn take(&self, items: &[Item], _: Timestamp) -> Vec<Outcome> {
+        self.run(items).await
+    }
 }
 
 macro_rules! stages {

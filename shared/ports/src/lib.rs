@@ -8,6 +8,7 @@
 //!   did not happen.
 //! - Time is an argument where it decides anything; adapters read a clock only for leases, visibility and expiry.
 
+mod catalog;
 mod error;
 mod hook;
 mod mail;
@@ -18,6 +19,7 @@ mod sql;
 mod table;
 mod topic;
 
+pub use catalog::{Append, Catalog, NewFile, TableFigures, TableHead};
 pub use error::{ErrorKind, PortError};
 pub use hook::{HookCall, Hooks};
 pub use mail::{Email, Mail, Outbox, SEND_TIMEOUT, SentMail};

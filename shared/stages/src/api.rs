@@ -37,7 +37,9 @@ use sluice_domain::json as strict;
 use sluice_domain::message::{self, Entry};
 use sluice_domain::schema::Registry;
 use sluice_domain::time::Timestamp;
-use sluice_ports::{Depth, ErrorKind, Message, Outbox, PortError, QueueConsole, Search, Sql, SqlLimits, Table, Topic};
+use sluice_ports::{
+    Catalog, Depth, ErrorKind, Message, Outbox, PortError, QueueConsole, Search, Sql, SqlLimits, Table, Topic,
+};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -85,6 +87,8 @@ pub struct ApiPorts {
     pub registry: Arc<Registry>,
     /// How many requests were answered.
     pub requests: Arc<Requests>,
+    /// The lake's tables; `None` where nobody makes them.
+    pub catalog: Option<Arc<dyn Catalog>>,
     /// Mails in a folder; `None` where mails are sent.
     pub outbox: Option<Arc<dyn Outbox>>,
 }

@@ -4,6 +4,7 @@
 //! becomes one group, or more where it touches more partitions, tables or counters than a group takes. One file holds the events of all
 //! batches of a group that fall into one partition of one table.
 
+use crate::commit;
 use crate::groups::{Claim, Contents, Ended, Group, Groups, RecordedFile, Wanted};
 use crate::groups::{MAX_BATCHES, MAX_COUNTERS, MAX_TABLES};
 use crate::intake::{self, Counted, Slices, Taken, retry};
@@ -35,6 +36,8 @@ pub struct ConvertPorts {
     pub table: Arc<dyn Table>,
     /// The quarantine queue.
     pub quarantine: Arc<dyn Queue>,
+    /// The queue of `commit`; none where nobody commits files to tables.
+    pub commit: Option<Arc<dyn Queue>>,
 }
 
 /// How the stage works.
@@ -345,6 +348,9 @@ impl Convert {
                     bytes,
                     "stored"
                 );
+                if let Some(queue) = &self.ports.commit {
+                    commit::announce(queue.as_ref(), contents.files.keys()).await;
+                }
                 Ok(())
             }
             Ok(Ended::Aborted) => Err("the group was aborted".into()),

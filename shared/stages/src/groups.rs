@@ -24,8 +24,10 @@
 //! - *Counters* go with the commit, so they count what is stored and as often.
 //!
 //! `group` and `batch` rows live 35 days, longer than a queue (4) and its dead-letter queue (14) keep a message. A batch that comes later
-//! than that is stored again. Rows `("file#<table>", …)` say what the lake holds and do not expire: they are removed by whoever has put
-//! their files into a table's own metadata. Rows `("table", name)` say which tables there are.
+//! than that is stored again. Rows `("table", name)` say which tables there are.
+//!
+//! Rows `("file#<table>", …)` list files that count and are *open*: not in the table's own metadata yet. [`crate::commit`] moves them to
+//! `("filed#<table>", …)` when they are. Both together are what the lake holds, and do not expire.
 
 use crate::rows::{all, corrupt, expiry};
 use futures::StreamExt as _;
@@ -33,7 +35,7 @@ use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sluice_domain::time::{DAY_US, Timestamp};
-use sluice_ports::{Condition, ErrorKind, Item, Key, PortError, Table, Write};
+use sluice_ports::{Condition, ErrorKind, Item, Key, PortError, Query, Table, Write};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -53,6 +55,8 @@ pub const MAX_BATCH_ID_BYTES: usize = 128;
 
 /// A file item is cut at this size, below the 400 KB of an item.
 const FILE_ITEM_BYTES: usize = 300_000;
+/// Open items that are read at once; each may have [`FILE_ITEM_BYTES`].
+const OPEN_PAGE: usize = 100;
 /// Claims that are written at the same time.
 const CLAIMS_AT_ONCE: usize = 32;
 /// How often a claim looks at the rows before it gives a batch back.
@@ -105,27 +109,96 @@ struct Entries {
 /// The files that count of a lake table: those of committed groups, in no particular order of time. An error is the table's own, or
 /// [`ErrorKind::Corrupt`] for an item that cannot be read.
 pub async fn recorded_files(table: &dyn Table, lake_table: &str) -> Result<Vec<RecordedFile>, PortError> {
+    // The open ones first: an item that is settled meanwhile is in both lists, and never in none.
+    let open = all(table, &open_partition(lake_table)).await?;
+    let settled = all(table, &settled_partition(lake_table)).await?;
+    let mut seen = HashSet::new();
     let mut files = Vec::new();
-    for item in all(table, &file_partition(lake_table)).await? {
-        let group = item.key.sort.rsplit_once('-').map_or(item.key.sort.as_str(), |(group, _)| group).to_owned();
-        let Entries { counters, files: entries } =
-            serde_json::from_value(item.value).map_err(|e| corrupt(&item.key).with_source(e))?;
-        for entry in entries {
-            let counted = entry.counted.into_iter().map(|(at, n)| Some((counters.get(at)?.clone(), n)));
-            let counted = counted.collect::<Option<_>>().ok_or_else(|| corrupt(&item.key))?;
-            let time = |micros| Timestamp::from_micros(micros).ok_or_else(|| corrupt(&item.key));
-            files.push(RecordedFile {
-                min_time: time(entry.min)?,
-                max_time: time(entry.max)?,
-                key: entry.key,
-                rows: entry.rows,
-                size_bytes: entry.bytes,
-                group: group.clone(),
-                counted,
-            });
+    for item in settled.into_iter().chain(open) {
+        if seen.insert(item.key.sort.clone()) {
+            files.append(&mut files_of(item)?);
         }
     }
     Ok(files)
+}
+
+/// The files that an item lists.
+fn files_of(item: Item) -> Result<Vec<RecordedFile>, PortError> {
+    let group = item.key.sort.rsplit_once('-').map_or(item.key.sort.as_str(), |(group, _)| group).to_owned();
+    let Entries { counters, files: entries } =
+        serde_json::from_value(item.value).map_err(|e| corrupt(&item.key).with_source(e))?;
+    let mut files = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let counted = entry.counted.into_iter().map(|(at, n)| Some((counters.get(at)?.clone(), n)));
+        let counted = counted.collect::<Option<_>>().ok_or_else(|| corrupt(&item.key))?;
+        let time = |micros| Timestamp::from_micros(micros).ok_or_else(|| corrupt(&item.key));
+        files.push(RecordedFile {
+            min_time: time(entry.min)?,
+            max_time: time(entry.max)?,
+            key: entry.key,
+            rows: entry.rows,
+            size_bytes: entry.bytes,
+            group: group.clone(),
+            counted,
+        });
+    }
+    Ok(files)
+}
+
+/// Names of the oldest open items of a lake table: as many as have `max_files` files, the last one with all that it has, and at most
+/// `max_items`.
+pub(crate) async fn oldest_open(
+    table: &dyn Table,
+    lake_table: &str,
+    max_items: usize,
+    max_files: usize,
+) -> Result<Vec<String>, PortError> {
+    let mut names: Vec<String> = Vec::new();
+    let mut files = 0;
+    while names.len() < max_items {
+        let limit = OPEN_PAGE.min(max_items - names.len());
+        let after = names.last().cloned();
+        let page = table.query(Query { after, ..Query::prefix(open_partition(lake_table), "", limit) }).await?;
+        if page.is_empty() {
+            break;
+        }
+        for item in page {
+            names.push(item.key.sort.clone());
+            files += files_of(item)?.len();
+            if files >= max_files {
+                return Ok(names);
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// The files of open items, or nothing where one of the items is not open any more.
+pub(crate) async fn open_files(
+    table: &dyn Table,
+    lake_table: &str,
+    names: &[String],
+) -> Result<Option<Vec<RecordedFile>>, PortError> {
+    let items = still_open(table, lake_table, names).await?;
+    if items.len() < names.len() {
+        return Ok(None);
+    }
+    let files = items.into_iter().map(files_of).collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(files.into_iter().flatten().collect()))
+}
+
+/// Those of these items that are open, as they are stored.
+pub(crate) async fn still_open(table: &dyn Table, lake_table: &str, names: &[String]) -> Result<Vec<Item>, PortError> {
+    let partition = open_partition(lake_table);
+    let keys: Vec<Key> = names.iter().map(|name| Key::new(&partition, name)).collect();
+    Ok(table.get(&keys).await?.into_iter().flatten().collect())
+}
+
+/// What settles an open item whose files are in the table.
+pub(crate) fn settlement(lake_table: &str, item: &Item) -> [Write; 2] {
+    let key = Key::new(settled_partition(lake_table), &item.key.sort);
+    let put = Write::Put { key, value: item.value.clone(), condition: Condition::Any, expires_at: None };
+    [put, Write::Delete { key: item.key.clone(), condition: Condition::Any }]
 }
 
 /// The lake tables that groups have written to, sorted. One of them may have no file yet.
@@ -133,8 +206,12 @@ pub async fn recorded_tables(table: &dyn Table) -> Result<Vec<String>, PortError
     Ok(all(table, "table").await?.into_iter().map(|item| item.key.sort).collect())
 }
 
-fn file_partition(lake_table: &str) -> String {
+fn open_partition(lake_table: &str) -> String {
     format!("file#{lake_table}")
+}
+
+fn settled_partition(lake_table: &str) -> String {
+    format!("filed#{lake_table}")
 }
 
 /// A pending group of this consumer.
@@ -489,7 +566,7 @@ fn commit_writes(group: &Group, contents: &Contents, now: Timestamp) -> Result<V
         }
         for (n, item) in items.into_iter().enumerate() {
             writes.push(Write::Put {
-                key: Key::new(file_partition(table), format!("{}-{n:03}", group.id)),
+                key: Key::new(open_partition(table), format!("{}-{n:03}", group.id)),
                 value: json!(item),
                 condition: Condition::Absent,
                 expires_at: None,

@@ -9,6 +9,7 @@ mod alarm;
 pub mod api;
 pub mod attempts;
 pub mod channels;
+pub mod commit;
 pub mod convert;
 pub mod detect;
 pub mod exposition;

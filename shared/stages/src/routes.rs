@@ -105,7 +105,7 @@ pub const OPERATIONS: &[Operation] = &[
         ..post("/v1/search", Needs::Read, "Searches, by OpenSearch's query language", SEARCH)
     },
     post("/v1/sql", Needs::Read, "Runs one SELECT over the lake", SQL),
-    get("/v1/tables", Needs::Read, "The tables of the lake with their columns"),
+    get("/v1/tables", Needs::Read, "The tables of the lake with their columns, and their figures"),
     get("/v1/retention", Needs::Read, "How long what is kept is kept"),
     Operation {
         query: &["index"],

@@ -137,6 +137,7 @@ impl World {
             objects: self.objects.clone(),
             table: self.table.clone(),
             quarantine: self.quarantine.clone(),
+            commit: None,
         };
         Convert::new(ports, registry(), Arc::new(Lines), settings())
     }
@@ -393,6 +394,7 @@ async fn without_time_messages_are_given_back() {
         objects: world.objects.clone(),
         table: world.table.clone(),
         quarantine: world.quarantine.clone(),
+        commit: None,
     };
     let hasty = ConvertSettings { slice_bytes: 1, budget_ms: 0, ..settings() };
     let convert = Convert::new(ports, registry(), Arc::new(Slow), hasty);
@@ -578,6 +580,7 @@ fn convert_with(world: &World, fuse: &Arc<Fuse>) -> Convert {
         objects: Arc::new(Fused { inner: world.objects.clone(), fuse: fuse.clone() }),
         table: Arc::new(Fused { inner: world.table.clone(), fuse: fuse.clone() }),
         quarantine: Arc::new(Fused { inner: world.quarantine.clone(), fuse: fuse.clone() }),
+        commit: None,
     };
     Convert::new(ports, registry(), Arc::new(Lines), settings())
 }

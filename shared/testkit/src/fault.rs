@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 use sluice_ports::{
-    Delivery, Depth, Document, DocumentOutcome, Email, ErrorKind, HookCall, Hooks, IndexTemplate, Item, Key, Mail,
-    Message, ObjectMeta, Objects, PortError, PutMode, Query, Queue, QueueConsole, Receipt, Search, Settlement, Sql,
-    SqlLimits, SqlResult, Table, Topic, Write,
+    Append, Catalog, Delivery, Depth, Document, DocumentOutcome, Email, ErrorKind, HookCall, Hooks, IndexTemplate,
+    Item, Key, Mail, Message, ObjectMeta, Objects, PortError, PutMode, Query, Queue, QueueConsole, Receipt, Search,
+    Settlement, Sql, SqlLimits, SqlResult, Table, TableFigures, TableHead, Topic, Write,
 };
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -28,7 +28,11 @@ pub enum Fault {
 }
 
 /// The operations a script may name.
-const OPERATIONS: [&str; 21] = [
+const OPERATIONS: [&str; 25] = [
+    "catalog.append",
+    "catalog.create",
+    "catalog.figures",
+    "catalog.load",
     "console.list",
     "console.peek",
     "console.redrive",
@@ -222,6 +226,25 @@ impl<T: Table + ?Sized> Table for Faulty<T> {
 
     async fn query(&self, query: Query) -> Result<Vec<Item>, PortError> {
         self.one("table.query", self.inner.query(query)).await
+    }
+}
+
+#[async_trait]
+impl<T: Catalog + ?Sized> Catalog for Faulty<T> {
+    async fn load(&self, table: &str) -> Result<Option<TableHead>, PortError> {
+        self.one("catalog.load", self.inner.load(table)).await
+    }
+
+    async fn create(&self, table: &str) -> Result<(), PortError> {
+        self.one("catalog.create", self.inner.create(table)).await
+    }
+
+    async fn append(&self, append: Append) -> Result<(), PortError> {
+        self.one("catalog.append", self.inner.append(append)).await
+    }
+
+    async fn figures(&self) -> Result<Vec<TableFigures>, PortError> {
+        self.one("catalog.figures", self.inner.figures()).await
     }
 }
 

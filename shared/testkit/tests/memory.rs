@@ -1,9 +1,12 @@
 //! The memory ports pass the contract suites.
 
+use async_trait::async_trait;
+use sluice_ports::NewFile;
 use sluice_testkit::clock::FakeClock;
 use sluice_testkit::contract::{self, topic_queue};
 use sluice_testkit::memory::{
-    MemoryConsole, MemoryMail, MemoryObjects, MemoryQueue, MemorySearch, MemoryTable, MemoryTopic, QueueRules,
+    MemoryCatalog, MemoryConsole, MemoryMail, MemoryObjects, MemoryQueue, MemorySearch, MemoryTable, MemoryTopic,
+    QueueRules,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +14,27 @@ use std::sync::Arc;
 #[tokio::test]
 async fn the_memory_table_keeps_the_contract() {
     contract::table::all(Arc::new(MemoryTable::new())).await;
+}
+
+struct Lake(Arc<MemoryCatalog>);
+
+#[async_trait]
+impl contract::catalog::Lake for Lake {
+    async fn file(&self, table: &str, n: usize) -> NewFile {
+        NewFile { key: format!("lake/{table}/data/{n:03}.parquet"), rows: 1, size_bytes: 1, time_us: (0, 0) }
+    }
+
+    async fn read(&self, table: &str) -> Vec<String> {
+        let mut keys: Vec<String> = self.0.files(table).into_iter().map(|file| file.key).collect();
+        keys.sort();
+        keys
+    }
+}
+
+#[tokio::test]
+async fn the_memory_catalog_keeps_the_contract() {
+    let catalog = Arc::new(MemoryCatalog::new());
+    contract::catalog::all(catalog.clone(), &Lake(catalog), ["a", "b", "c", "d"], None).await;
 }
 
 #[tokio::test]

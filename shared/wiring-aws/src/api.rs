@@ -90,6 +90,7 @@ pub fn run() -> ExitCode {
             from: notify_settings(&start.settings)?.from,
         };
         let ports = ApiPorts {
+            catalog: None,
             search,
             sql: Arc::new(athena(start)?),
             table: table.clone(),

@@ -5,9 +5,13 @@
 
 mod lake;
 mod sinks;
+mod tables;
 
-use crate::lake::RecordedLake;
+pub use crate::tables::add_tables;
+
+use crate::lake::TableLake;
 use crate::sinks::Sinks;
+use crate::tables::COMMIT_QUEUE;
 use anyhow::{Context as _, bail};
 use sluice_adapters_embedded::mail::OutboxMail;
 use sluice_adapters_embedded::objects::DiskObjects;
@@ -15,14 +19,15 @@ use sluice_adapters_embedded::search::{EmbeddedSearch, EmbeddedSearchConfig};
 use sluice_adapters_embedded::sql::{EmbeddedSql, EmbeddedSqlConfig};
 use sluice_adapters_embedded::state::{DeadLetterConfig, Filter, QueueConfig, State, StateConfig, SubscriptionConfig};
 use sluice_adapters_http::HttpHooks;
+use sluice_adapters_iceberg::{IcebergCatalog, SqlitePointers};
 use sluice_columnar::ParquetEncoder;
 use sluice_domain::schema::Registry;
 use sluice_domain::time::Timestamp;
 use sluice_entry::Function;
 use sluice_entry::front::Front;
 use sluice_entry::functions::{
-    ApiFunction, Counting, DetectFunction, HttpFunction, QuarantineFunction, QueueFunction, callable, ingest_settings,
-    notify_settings,
+    ApiFunction, CommitFunction, Counting, DetectFunction, HttpFunction, QuarantineFunction, QueueFunction, callable,
+    ingest_settings, notify_settings,
 };
 use sluice_entry::settings::Settings;
 use sluice_ports::{Hooks, Mail, Objects, Queue, Search, Sql, SqlLimits, Topic};
@@ -30,6 +35,7 @@ use sluice_stages::access::Keys;
 use sluice_stages::api::retention::Retention;
 use sluice_stages::api::{Api, ApiPorts, ApiSettings};
 use sluice_stages::channels::Channels;
+use sluice_stages::commit::{Commit, CommitPorts, CommitSettings};
 use sluice_stages::convert::{Convert, ConvertPorts, ConvertSettings};
 use sluice_stages::detect::{Detect, DetectPorts, DetectSettings};
 use sluice_stages::incidents::Incidents;
@@ -61,6 +67,8 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// Logical ids in the template that the stages use by name. What is not there is an error at start.
 const TOPIC: &str = "EventsTopic";
 const QUARANTINE_QUEUE: &str = "QuarantineQueue";
+/// The catalog of the lake's tables in the data folder.
+const CATALOG_FILE: &str = "catalog.sqlite";
 /// Stages that keep bytes and take them again. What `ingest` has rejected goes through it.
 const REPLAYED_TO: [&str; 4] = ["convert", "detect", "index", "notify"];
 /// Time of one sweep, within the time of the function.
@@ -111,7 +119,11 @@ impl Wiring {
         let search_config =
             EmbeddedSearchConfig { writer_memory_bytes: settings.size("search_memory_bytes")?, ..Default::default() };
         let search: Arc<dyn Search> = Arc::new(EmbeddedSearch::open(&data.join("search"), search_config)?);
-        let lake = RecordedLake { table: table.clone(), registry: registry.clone(), objects: data.to_owned() };
+        let folder = data.canonicalize().with_context(|| format!("cannot find the folder `{}`", data.display()))?;
+        let root = format!("file://{}", folder.display());
+        let pointers = Arc::new(SqlitePointers::open(&data.join(CATALOG_FILE))?);
+        let catalog = Arc::new(IcebergCatalog::new(pointers, objects.clone(), &root, registry.clone()));
+        let lake = TableLake { catalog: catalog.clone(), registry: registry.clone(), objects: folder };
         let sql: Arc<dyn Sql> = Arc::new(EmbeddedSql::new(Arc::new(lake), EmbeddedSqlConfig::default()));
         let keys = Arc::new(Keys::new(table.clone()));
         let members = Arc::new(Members::new(table.clone(), Passwords::new(Cost::USUAL)?));
@@ -126,10 +138,18 @@ impl Wiring {
         let front = Front::default();
         let function = HttpFunction { stage: ingest.clone(), counting: counting.clone(), front: front.clone() };
         functions.insert("ingest".into(), Arc::new(function));
-        let ports = ConvertPorts { objects: objects.clone(), table: table.clone(), quarantine: quarantine.clone() };
+        let ports = ConvertPorts {
+            objects: objects.clone(),
+            table: table.clone(),
+            quarantine: quarantine.clone(),
+            commit: sinks::is_on(topology, &off, "commit").then(|| state.queue(COMMIT_QUEUE)).transpose()?,
+        };
         let convert =
             Convert::new(ports, registry.clone(), Arc::new(ParquetEncoder::new()), ConvertSettings::default());
         functions.insert("convert".into(), Arc::new(QueueFunction(convert)));
+        let commit =
+            Commit::new(CommitPorts { table: table.clone(), catalog: catalog.clone() }, CommitSettings::default());
+        functions.insert("commit".into(), Arc::new(CommitFunction(commit)));
         let ports = IndexPorts { search: search.clone(), table: table.clone(), quarantine: quarantine.clone() };
         let index = Index::new(ports, registry.clone(), IndexSettings::default());
         index.define_templates().await.context("cannot prepare the search index")?;
@@ -167,6 +187,7 @@ impl Wiring {
         let audit = AuditPorts { table: table.clone(), objects, search: search.clone(), row_count };
         let queues = state.console();
         let ports = ApiPorts {
+            catalog: Some(catalog.clone()),
             search,
             sql,
             table,

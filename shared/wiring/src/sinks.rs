@@ -32,3 +32,8 @@ impl Sinks {
         sinks
     }
 }
+
+/// Whether there is a function of this stage and it is not switched off.
+pub fn is_on(topology: &Topology, off: &[String], verb: &str) -> bool {
+    topology.function_of(verb).is_some() && off.iter().all(|off| off != verb)
+}

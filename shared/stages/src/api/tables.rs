@@ -1,14 +1,27 @@
-//! `GET /v1/tables`: the tables of the lake with their columns, by the schemas.
+//! `GET /v1/tables`: the tables of the lake with their columns, by the schemas, and in figures where there are tables.
 
-use super::{Api, Call, Reply};
+use super::{Api, Call, Reply, failed};
 use crate::http::Response;
 use serde_json::{Value, json};
 use sluice_domain::schema::{ColumnKind, ENVELOPE, EnvelopeKind, Schema};
+use sluice_domain::time::Timestamp;
 
 impl Api {
     pub(super) async fn tables(&self, call: Call<'_>) -> Reply {
         self.allow_reading(call).await?;
-        let tables: Vec<Value> = self.ports.registry.iter().map(table).collect();
+        let mut tables: Vec<Value> = self.ports.registry.iter().map(table).collect();
+        if let Some(catalog) = &self.ports.catalog {
+            let figures = catalog.figures().await.map_err(|e| failed("the tables could not be read", &e))?;
+            for table in &mut tables {
+                let of = figures.iter().find(|figures| table["name"] == figures.name.as_str());
+                table["rows"] = json!(of.map_or(0, |of| of.rows));
+                table["bytes"] = json!(of.map_or(0, |of| of.size_bytes));
+                table["files"] = json!(of.map_or(0, |of| of.files));
+                table["snapshots"] = json!(of.map_or(0, |of| of.snapshots));
+                let changed = of.and_then(|of| Timestamp::from_micros(of.changed_ms.saturating_mul(1_000)));
+                table["last_commit"] = json!(changed.map(|at| at.to_string()));
+            }
+        }
         Ok(Response::json(200, &json!({"tables": tables})))
     }
 }

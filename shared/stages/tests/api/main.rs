@@ -137,6 +137,7 @@ impl World {
         let members = Arc::new(Members::new(table.clone(), passwords));
         let requests = Arc::new(Requests::new(table.clone()).unwrap());
         let ports = ApiPorts {
+            catalog: None,
             search: search.clone(),
             sql: Arc::new(NoSql),
             table: table.clone(),

@@ -3,6 +3,7 @@
 //! Each suite has a function `all` that runs every check in turn on one instance and panics with a sentence at the first that does not
 //! hold. Checks keep out of each other's way by name and leave queues empty, so a suite can run against a shared cloud resource too.
 
+pub mod catalog;
 pub mod mail;
 pub mod objects;
 pub mod search;

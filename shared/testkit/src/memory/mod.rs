@@ -1,5 +1,6 @@
 //! The ports in memory: small, exact enough to pass the contract suites, and open for inspection by a test.
 
+mod catalog;
 mod hooks;
 mod mail;
 mod objects;
@@ -8,6 +9,7 @@ mod search;
 mod table;
 mod topic;
 
+pub use catalog::MemoryCatalog;
 pub use hooks::MemoryHooks;
 pub use mail::MemoryMail;
 pub use objects::MemoryObjects;

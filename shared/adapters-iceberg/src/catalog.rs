@@ -1,0 +1,165 @@
+//! The catalog port over pointers and objects.
+
+use crate::append::{self, Change};
+use crate::bucket::Bucket;
+use crate::columns::first_metadata;
+use crate::live::LiveFile;
+use crate::pointers::Pointers;
+use crate::unreadable;
+use async_trait::async_trait;
+use iceberg::io::FileIO;
+use iceberg::spec::TableMetadata;
+use sluice_domain::schema::Registry;
+use sluice_ports::{Append, Catalog, ErrorKind, Objects, PortError, TableFigures, TableHead};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+use uuid::Uuid;
+
+const LOAD: &str = "catalog.load";
+const APPEND: &str = "catalog.append";
+
+/// Iceberg tables as the catalog port.
+pub struct IcebergCatalog {
+    pub(crate) pointers: Arc<dyn Pointers>,
+    pub(crate) bucket: Bucket,
+    registry: Arc<Registry>,
+    /// By table the newest metadata that was read or written, with its location. What is at a location never changes.
+    newest: Mutex<HashMap<String, (String, Arc<TableMetadata>)>>,
+    /// By table what the manifests of its newest snapshot list, by their locations.
+    manifests: Mutex<HashMap<String, Manifests>>,
+}
+
+/// What manifests list, by their locations.
+type Manifests = HashMap<String, Arc<Vec<LiveFile>>>;
+
+impl IcebergCatalog {
+    /// The tables whose pointers and objects these are. `root` is the URI of the objects' folder or bucket: absolute, without the keys.
+    /// `registry` knows the columns of tables that are made.
+    pub fn new(pointers: Arc<dyn Pointers>, objects: Arc<dyn Objects>, root: &str, registry: Arc<Registry>) -> Self {
+        Self {
+            pointers,
+            bucket: Bucket::new(objects, root),
+            registry,
+            newest: Mutex::default(),
+            manifests: Mutex::default(),
+        }
+    }
+
+    /// The table's newest metadata and where it is; `None` where there is no table.
+    pub(crate) async fn metadata(&self, table: &str) -> Result<Option<(String, Arc<TableMetadata>)>, PortError> {
+        let Some(location) = self.pointers.get(table).await? else { return Ok(None) };
+        if let Some((_, known)) = self.newest().get(table).filter(|(at, _)| *at == location) {
+            return Ok(Some((location, known.clone())));
+        }
+        let memory = FileIO::new_with_memory();
+        self.bucket.fetch(&location, &memory).await?;
+        let metadata =
+            TableMetadata::read_from(&memory, &location).await.map_err(|e| unreadable(LOAD, &location, e))?;
+        let metadata = Arc::new(metadata);
+        self.remember(table, &location, &metadata);
+        Ok(Some((location, metadata)))
+    }
+
+    fn remember(&self, table: &str, location: &str, metadata: &Arc<TableMetadata>) {
+        self.newest().insert(table.to_owned(), (location.to_owned(), metadata.clone()));
+    }
+
+    pub(crate) fn manifests(&self) -> std::sync::MutexGuard<'_, HashMap<String, Manifests>> {
+        self.manifests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn newest(&self) -> std::sync::MutexGuard<'_, HashMap<String, (String, Arc<TableMetadata>)>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn write_metadata(&self, location: &str, metadata: &TableMetadata) -> Result<(), PortError> {
+        let bytes = serde_json::to_vec(metadata).map_err(|error| {
+            PortError::new(ErrorKind::Invalid, APPEND, "the metadata cannot be written").with_source(error)
+        })?;
+        self.bucket.write(location, bytes.into()).await
+    }
+
+    /// Removes what a change has put out of use. What stays is an object that nobody reads.
+    async fn clear(&self, locations: &[String]) {
+        for location in locations {
+            let removed = match self.bucket.key(location) {
+                Ok(key) => self.bucket.objects.delete(key).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = removed {
+                tracing::debug!(%error, "metadata that is out of use stays");
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Catalog for IcebergCatalog {
+    async fn load(&self, table: &str) -> Result<Option<TableHead>, PortError> {
+        let head = |(token, metadata): (String, Arc<TableMetadata>)| {
+            let properties = metadata.properties().iter().map(|(name, value)| (name.clone(), value.clone()));
+            TableHead { token, properties: properties.collect() }
+        };
+        Ok(self.metadata(table).await?.map(head))
+    }
+
+    async fn create(&self, table: &str) -> Result<(), PortError> {
+        let Some(schema) = self.registry.iter().find(|schema| schema.table == table) else {
+            let what = format!("no schema file is of the table `{table}`");
+            return Err(PortError::new(ErrorKind::NotFound, "catalog.create", what));
+        };
+        if self.pointers.get(table).await?.is_some() {
+            return Err(PortError::new(ErrorKind::Conflict, "catalog.create", format!("there is a table `{table}`")));
+        }
+        let folder = self.bucket.location(&format!("lake/{table}"));
+        let metadata = first_metadata(schema, &folder, Uuid::now_v7(), now_ms()).map_err(|error| {
+            let what = format!("the schema of the table `{table}` makes no metadata");
+            PortError::new(ErrorKind::Invalid, "catalog.create", what).with_source(error)
+        })?;
+        let location = next_location(&folder, None);
+        self.write_metadata(&location, &metadata).await?;
+        self.pointers.create(table, &location).await
+    }
+
+    async fn append(&self, append: Append) -> Result<(), PortError> {
+        let table = append.table.as_str();
+        let Some((location, metadata)) = self.metadata(table).await? else {
+            return Err(PortError::new(ErrorKind::NotFound, APPEND, format!("there is no table `{table}`")));
+        };
+        if location != append.token {
+            let what = format!("the table `{table}` is in another state than `{}`", append.token);
+            return Err(PortError::new(ErrorKind::Conflict, APPEND, what));
+        }
+        let Change { metadata, expired } =
+            append::change(&self.bucket, &location, &metadata, &append, now_ms()).await?;
+        let next = next_location(metadata.location(), Some(&location));
+        self.write_metadata(&next, &metadata).await?;
+        self.pointers.swap(table, &location, &next).await?;
+        self.remember(table, &next, &Arc::new(metadata));
+        self.clear(&expired).await;
+        Ok(())
+    }
+
+    async fn figures(&self) -> Result<Vec<TableFigures>, PortError> {
+        let mut figures = Vec::new();
+        for table in self.pointers.tables().await? {
+            figures.extend(self.table_figures(&table).await?);
+        }
+        Ok(figures)
+    }
+}
+
+/// A new location of metadata: numbered like the one before, so that the newest is found in a folder too.
+fn next_location(folder: &str, before: Option<&str>) -> String {
+    let number = before.map_or(0, |before| {
+        let name = before.rsplit('/').next().unwrap_or_default();
+        name.split('-').next().and_then(|number| number.parse::<u64>().ok()).map_or(0, |number| number + 1)
+    });
+    format!("{folder}/metadata/{number:05}-{}.metadata.json", Uuid::now_v7())
+}
+
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
