@@ -87,7 +87,7 @@ fn data_file(bucket: &Bucket, metadata: &TableMetadata, file: &NewFile) -> Resul
         if from != to {
             return Err(invalid(format!("its rows are of more than one partition by `{}`", field.name)));
         }
-        partition.push(from.map(|datum| Literal::from(datum)));
+        partition.push(from.map(Literal::from));
     }
     DataFileBuilder::default()
         .content(DataContentType::Data)
