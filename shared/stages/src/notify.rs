@@ -189,16 +189,12 @@ impl Notify {
                 Err(_) => at,
             })
             .collect();
+        let mut told = self.alarms(items, clock).await;
+        let others: Vec<usize> = (0..items.len()).filter(|at| leads[*at] == *at && !told.contains_key(at)).collect();
         // Collected first (nothing has begun yet): a stream with a closure in it asks more of the caller's future than it can give.
-        let calls: Vec<_> = items
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| leads[*at] == *at)
-            .map(|(_, item)| self.message(item, clock))
-            .collect();
-        let told: Vec<Result<(), String>> = futures::stream::iter(calls).buffered(CONCURRENT_MESSAGES).collect().await;
-        let told: HashMap<usize, Result<(), String>> =
-            leads.iter().enumerate().filter(|(at, lead)| at == *lead).map(|(at, _)| at).zip(told).collect();
+        let calls: Vec<_> = others.iter().map(|at| self.message(&items[*at], clock)).collect();
+        let results: Vec<_> = futures::stream::iter(calls).buffered(CONCURRENT_MESSAGES).collect().await;
+        told.extend(others.into_iter().zip(results));
         let outcomes: Vec<Outcome> = leads
             .iter()
             .map(|lead| match told.get(lead) {
@@ -212,6 +208,23 @@ impl Notify {
         outcomes
     }
 
+    /// Takes the alarms among the messages, in the order in which their states changed: of one that began and was over before anybody looked
+    /// both is told. Answers what came of each, by its place.
+    async fn alarms(&self, items: &[Item], clock: Clock) -> HashMap<usize, Result<(), String>> {
+        let readable = |(at, item): (usize, &Item)| Some((at, alarm::read(&item.body)?.ok()?));
+        let mut alarms: Vec<_> = items.iter().enumerate().filter_map(readable).collect();
+        alarms.sort_by(|(_, a), (_, b)| a.as_ref().map(|a| &a.order).cmp(&b.as_ref().map(|b| &b.order)));
+        let mut told = HashMap::new();
+        for (at, sighting) in alarms {
+            let result = match sighting {
+                Some(sighting) => self.incidents.see(&sighting, clock.now()).await.map(drop).map_err(|e| full_text(&e)),
+                None => Ok(()),
+            };
+            told.insert(at, result);
+        }
+        told
+    }
+
     /// Works on one message; an error says why it has to come again.
     async fn message(&self, item: &Item, clock: Clock) -> Result<(), String> {
         let now = clock.now();
@@ -219,13 +232,8 @@ impl Notify {
             let bytes = item.body.as_bytes();
             Quarantined::new("notify", &[bytes], code, reason, now, bytes.to_vec())
         };
-        match alarm::read(&item.body) {
-            None => {}
-            Some(Ok(None)) => return Ok(()),
-            Some(Ok(Some(sighting))) => {
-                return self.incidents.see(&sighting, now).await.map(drop).map_err(|e| full_text(&e));
-            }
-            Some(Err(reason)) => return self.give_up(whole("malformed_alarm", &reason)).await,
+        if let Some(Err(reason)) = alarm::read(&item.body) {
+            return self.give_up(whole("malformed_alarm", &reason)).await;
         }
         let unpacked = match message::unpack(&item.body) {
             Ok(unpacked) => unpacked,
