@@ -387,7 +387,7 @@ export const ko: Messages = {
         outbox: "이 컴퓨터가 보내는 대신 적어 둔 메일입니다.",
       },
       tables: "레이크 테이블",
-      tablesNote: "이벤트가 일어난 날부터 셉니다. 하루치를 통째로 지우며 일부만 지우지는 않습니다.",
+      tablesNote: "각 스키마가 정한 기간(x-retention-days)이며, 이벤트가 일어난 날부터 셉니다.",
       table: "테이블",
       absent: "이 서버는 보관 기간을 알려 주지 않습니다.",
     },
