@@ -2,7 +2,6 @@ import type { Page, Route } from "@playwright/test";
 import type { Incident } from "../src/monitor/incidents.ts";
 import type { Channel } from "../src/settings/channels/channels.ts";
 import type { Retention } from "../src/settings/retention/retention.ts";
-import type { Sluice } from "./server.ts";
 
 /** What a server answers, by method and path; a call that is not named goes to the real one. */
 export type Answers = Record<string, (route: Route) => { status?: number; body?: unknown }>;
@@ -88,18 +87,9 @@ export const INCIDENTS: Incident[] = [
   },
 ];
 
-/** Calls that the program under test may not have yet. */
+/** Channels, retention and incidents with something in each. */
 export const NEW_CALLS: Answers = {
   "GET /v1/channels": () => ({ body: { channels: CHANNELS } }),
   "GET /v1/retention": () => ({ body: RETENTION }),
   "GET /v1/incidents": () => ({ body: { incidents: INCIDENTS } }),
 };
-
-/** Answers in the place of a server that has not got these calls yet. */
-export async function answerMissing(page: Page, sluice: Sluice): Promise<void> {
-  const missing: Answers = {};
-  for (const [call, made] of Object.entries(NEW_CALLS)) {
-    if (!(await sluice.has(call.replace("GET ", "")))) missing[call] = made;
-  }
-  await answer(page, missing);
-}

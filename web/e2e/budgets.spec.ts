@@ -1,4 +1,3 @@
-import { answerMissing } from "./answers.ts";
 import { ABSENT, PAGES, type PageName } from "./pages.ts";
 import { expect, test } from "./stage.ts";
 import { visit } from "./visit.ts";
@@ -28,8 +27,6 @@ const QUICK_MS = 300;
 const SLOW_MS = 5_000;
 
 test.beforeAll(({ sluice }) => void sluice.command("demo"));
-test.beforeEach(({ page, sluice }) => answerMissing(page, sluice));
-
 for (const { name, path } of PAGES) {
   test(`${name} stays within its budget`, async ({ page, open }, info) => {
     const seen = await visit(page, open, path);

@@ -1,13 +1,9 @@
-import { answerMissing } from "./answers.ts";
 import { violations } from "./axe.ts";
 import { ABSENT, PAGES } from "./pages.ts";
 import { expect, test } from "./stage.ts";
 import { settled } from "./visit.ts";
 
 test.use({ allow: ABSENT });
-
-// A server without them says so in a sentence; the pages are to be seen with something on them.
-test.beforeEach(({ page, sluice }) => answerMissing(page, sluice));
 
 test.beforeAll(async ({ sluice }) => {
   sluice.command("demo");

@@ -27,8 +27,6 @@ export interface Sluice {
   firstLink: string | null;
   /** Asks the API as an admin. */
   api: <T>(method: string, path: string, body?: unknown) => Promise<T>;
-  /** Whether the server has a call, by its template, `/v1/rules/{id}`. */
-  has: (template: string) => Promise<boolean>;
   /** Runs a command of the program on the server's data. */
   command: (...args: string[]) => string;
   stop: () => Promise<void>;
@@ -70,7 +68,6 @@ export async function startSluice(): Promise<Sluice> {
     gameKey,
     firstLink: firstLink(data),
     api,
-    has: async (template) => template in (await api<{ paths: object }>("GET", "/openapi.json")).paths,
     command: (...args) =>
       execFileSync(binary, ["--data", data, ...args], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }),
     stop: async () => {
