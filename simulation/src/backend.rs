@@ -5,8 +5,8 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use sluice_domain::message;
 use sluice_ports::{
-    Catalog as _, DocumentOutcome, ErrorKind, Key, Mail as _, Message, NewFile, Objects as _, PortError, PutMode,
-    Search as _, Table as _, Write,
+    Catalog as _, DocumentOutcome, ErrorKind, Key, Mail as _, Message, Objects as _, PortError, PutMode,
+    Search as _, Table as _, TableFile, Write,
 };
 use sluice_stages::item::Item;
 use sluice_testkit::memory::{MemoryCatalog, MemoryMail, MemoryObjects, MemorySearch, MemoryTable};
@@ -124,7 +124,7 @@ impl Backend {
             let key = format!("lake/{table}/data/compacted-{}.parquet", self.messages);
             let old = self.catalog.files(&table);
             let texts: Vec<Bytes> = old.iter().filter_map(|file| self.objects.bytes(&file.key)).collect();
-            let merged = NewFile {
+            let merged = TableFile {
                 key: key.clone(),
                 rows: old.iter().map(|file| file.rows).sum(),
                 size_bytes: 0,
@@ -150,6 +150,9 @@ impl Backend {
             Operation::Load(table) => Reply::Head(now(self.catalog.load(&table))),
             Operation::Make(table) => Reply::Unit(now(self.catalog.create(&table))),
             Operation::Append(append) => Reply::Unit(now(self.catalog.append(append))),
+            Operation::Files(table) => Reply::Files(now(self.catalog.files(&table))),
+            Operation::Replace(replace) => Reply::Unit(now(self.catalog.replace(replace))),
+            Operation::Read(key) => Reply::Bytes(now(self.objects.get(&key, None))),
             Operation::Mail(email) => Reply::Unit(now(self.mail.send(email))),
             Operation::Publish(messages) => {
                 Reply::Each(messages.into_iter().map(|message| self.publish(message)).collect())

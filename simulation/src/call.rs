@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use sluice_ports::{
-    Append, Document, DocumentOutcome, Email, ErrorKind, Item, Key, Message, PortError, PutMode, Query, TableHead,
-    Write,
+    Append, Document, DocumentOutcome, Email, ErrorKind, Item, Key, Message, PortError, PutMode, Query, Replace,
+    TableFile, TableHead, Write,
 };
 use std::fmt;
 use std::future::poll_fn;
@@ -62,6 +62,12 @@ pub enum Operation {
     Make(String),
     /// `catalog.append`
     Append(Append),
+    /// `catalog.files`
+    Files(String),
+    /// `catalog.replace`
+    Replace(Replace),
+    /// `objects.get`
+    Read(String),
     /// The runtime acknowledges these messages after the stage has answered.
     Acknowledge(QueueName, Vec<String>),
 }
@@ -79,6 +85,10 @@ pub enum Reply {
     Documents(Result<Vec<DocumentOutcome>, PortError>),
     /// To [`Operation::Load`].
     Head(Result<Option<TableHead>, PortError>),
+    /// To [`Operation::Files`].
+    Files(Result<Option<(TableHead, Vec<TableFile>)>, PortError>),
+    /// To [`Operation::Read`].
+    Bytes(Result<Bytes, PortError>),
     /// To the others.
     Unit(Result<(), PortError>),
 }
@@ -98,13 +108,16 @@ impl Operation {
             Self::Load(_) => "catalog.load",
             Self::Make(_) => "catalog.create",
             Self::Append(_) => "catalog.append",
+            Self::Files(_) => "catalog.files",
+            Self::Replace(_) => "catalog.replace",
+            Self::Read(_) => "objects.get",
             Self::Acknowledge(..) => "queue.settle",
         }
     }
 
     /// Whether it only reads.
     pub fn is_read(&self) -> bool {
-        matches!(self, Self::Get(_) | Self::Query(_) | Self::Load(_))
+        matches!(self, Self::Get(_) | Self::Query(_) | Self::Load(_) | Self::Files(_) | Self::Read(_))
     }
 
     /// The reply of a call that failed as a whole.
@@ -118,11 +131,14 @@ impl Operation {
             }
             Self::Create(_) => Reply::Documents(Err(error())),
             Self::Load(_) => Reply::Head(Err(error())),
+            Self::Files(_) => Reply::Files(Err(error())),
+            Self::Read(_) => Reply::Bytes(Err(error())),
             Self::Write(_)
             | Self::Put(..)
             | Self::Mail(_)
             | Self::Make(_)
             | Self::Append(_)
+            | Self::Replace(_)
             | Self::Acknowledge(..) => Reply::Unit(Err(error())),
         }
     }
@@ -143,7 +159,13 @@ impl fmt::Display for Operation {
                 f.write_str(&documents.iter().map(|d| format!("{}/{}", d.index, d.id)).collect::<Vec<_>>().join(" "))
             }
             Self::Mail(email) => write!(f, "{} to {}", email.message_id, email.to),
-            Self::Load(table) | Self::Make(table) => f.write_str(table),
+            Self::Load(table) | Self::Make(table) | Self::Files(table) => f.write_str(table),
+            Self::Read(at) => f.write_str(at),
+            Self::Replace(replace) => {
+                let keys: Vec<&str> = replace.added.iter().map(|file| file.key.as_str()).collect();
+                let (removed, added) = (replace.removed.join(" "), keys.join(" "));
+                write!(f, "{} {removed} by {added} if {}", replace.table, replace.token)
+            }
             Self::Append(append) => {
                 let keys: Vec<&str> = append.files.iter().map(|file| file.key.as_str()).collect();
                 write!(f, "{} {} {} if {}", append.table, append.property.1, keys.join(" "), append.token)

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use serde_json::Value;
 use sluice_ports::{
     Append, Catalog, Delivery, Depth, Document, DocumentOutcome, Email, IndexTemplate, Item, Key, Mail, Message,
-    ObjectMeta, Objects, PortError, PutMode, Query, Queue, Receipt, Search, Settlement, Table, TableFigures, TableHead,
-    Topic, Write,
+    ObjectMeta, Objects, PortError, PutMode, Query, Queue, Receipt, Replace, Search, Settlement, Table, TableFigures,
+    TableFile, TableHead, Topic, Write,
 };
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +76,21 @@ impl Catalog for Ports {
         self.unit(Operation::Append(append)).await
     }
 
+    async fn files(&self, table: &str) -> Result<Option<(TableHead, Vec<TableFile>)>, PortError> {
+        match self.0.call(Operation::Files(table.to_owned())).await {
+            Reply::Files(result) => result,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    async fn replace(&self, replace: Replace) -> Result<(), PortError> {
+        self.unit(Operation::Replace(replace)).await
+    }
+
+    async fn needed(&self, _: &str) -> Result<Option<BTreeSet<String>>, PortError> {
+        unreachable!("no orphan is looked for")
+    }
+
     async fn figures(&self) -> Result<Vec<TableFigures>, PortError> {
         unreachable!("no stage of the pipeline asks for figures")
     }
@@ -118,8 +134,11 @@ impl Objects for Ports {
         self.unit(Operation::Put(key.to_owned(), bytes, mode)).await
     }
 
-    async fn get(&self, _: &str, _: Option<Range<u64>>) -> Result<Bytes, PortError> {
-        unreachable!("no stage of the pipeline reads objects")
+    async fn get(&self, key: &str, _: Option<Range<u64>>) -> Result<Bytes, PortError> {
+        match self.0.call(Operation::Read(key.to_owned())).await {
+            Reply::Bytes(result) => result,
+            other => unreachable!("{other:?}"),
+        }
     }
 
     async fn list(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<ObjectMeta>, PortError> {

@@ -1,17 +1,19 @@
 //! The catalog port over pointers and objects.
 
-use crate::append::{self, Change};
+use crate::append;
 use crate::bucket::Bucket;
 use crate::columns::first_metadata;
-use crate::live::LiveFile;
+use crate::needed;
 use crate::pointers::Pointers;
+use crate::replace;
+use crate::snapshot::Change;
 use crate::unreadable;
 use async_trait::async_trait;
 use iceberg::io::FileIO;
 use iceberg::spec::TableMetadata;
 use sluice_domain::schema::Registry;
-use sluice_ports::{Append, Catalog, ErrorKind, Objects, PortError, TableFigures, TableHead};
-use std::collections::HashMap;
+use sluice_ports::{Append, Catalog, ErrorKind, Objects, PortError, Replace, TableFigures, TableFile, TableHead};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
@@ -31,7 +33,7 @@ pub struct IcebergCatalog {
 }
 
 /// What manifests list, by their locations.
-type Manifests = HashMap<String, Arc<Vec<LiveFile>>>;
+type Manifests = HashMap<String, Arc<Vec<TableFile>>>;
 
 impl IcebergCatalog {
     /// The tables whose pointers and objects these are. `root` is the URI of the objects' folder or bucket: absolute, without the keys.
@@ -80,6 +82,33 @@ impl IcebergCatalog {
         self.bucket.write(location, bytes.into()).await
     }
 
+    /// The table's metadata and where it is, provided that this is its state.
+    async fn state(
+        &self,
+        operation: &'static str,
+        table: &str,
+        token: &str,
+    ) -> Result<(String, Arc<TableMetadata>), PortError> {
+        let Some((location, metadata)) = self.metadata(table).await? else {
+            return Err(PortError::new(ErrorKind::NotFound, operation, format!("there is no table `{table}`")));
+        };
+        if location != token {
+            let what = format!("the table `{table}` is in another state than `{token}`");
+            return Err(PortError::new(ErrorKind::Conflict, operation, what));
+        }
+        Ok((location, metadata))
+    }
+
+    async fn bring_about(&self, table: &str, location: &str, change: Change) -> Result<(), PortError> {
+        let Change { metadata, expired } = change;
+        let next = next_location(metadata.location(), Some(location));
+        self.write_metadata(&next, &metadata).await?;
+        self.pointers.swap(table, location, &next).await?;
+        self.remember(table, &next, &Arc::new(metadata));
+        self.clear(&expired).await;
+        Ok(())
+    }
+
     /// Removes what a change has put out of use. What stays is an object that nobody reads.
     async fn clear(&self, locations: &[String]) {
         for location in locations {
@@ -97,11 +126,7 @@ impl IcebergCatalog {
 #[async_trait]
 impl Catalog for IcebergCatalog {
     async fn load(&self, table: &str) -> Result<Option<TableHead>, PortError> {
-        let head = |(token, metadata): (String, Arc<TableMetadata>)| {
-            let properties = metadata.properties().iter().map(|(name, value)| (name.clone(), value.clone()));
-            TableHead { token, properties: properties.collect() }
-        };
-        Ok(self.metadata(table).await?.map(head))
+        Ok(self.metadata(table).await?.map(|(token, metadata)| head(token, &metadata)))
     }
 
     async fn create(&self, table: &str) -> Result<(), PortError> {
@@ -123,22 +148,28 @@ impl Catalog for IcebergCatalog {
     }
 
     async fn append(&self, append: Append) -> Result<(), PortError> {
-        let table = append.table.as_str();
-        let Some((location, metadata)) = self.metadata(table).await? else {
-            return Err(PortError::new(ErrorKind::NotFound, APPEND, format!("there is no table `{table}`")));
-        };
-        if location != append.token {
-            let what = format!("the table `{table}` is in another state than `{}`", append.token);
-            return Err(PortError::new(ErrorKind::Conflict, APPEND, what));
+        let (location, metadata) = self.state(APPEND, &append.table, &append.token).await?;
+        let change = append::change(&self.bucket, &location, &metadata, &append, now_ms()).await?;
+        self.bring_about(&append.table, &location, change).await
+    }
+
+    async fn files(&self, table: &str) -> Result<Option<(TableHead, Vec<TableFile>)>, PortError> {
+        let Some((location, metadata)) = self.metadata(table).await? else { return Ok(None) };
+        let files = self.files_of(table, &metadata).await?;
+        Ok(Some((head(location, &metadata), files)))
+    }
+
+    async fn replace(&self, replace: Replace) -> Result<(), PortError> {
+        let (location, metadata) = self.state("catalog.replace", &replace.table, &replace.token).await?;
+        let change = replace::change(&self.bucket, &location, &metadata, &replace, now_ms()).await?;
+        self.bring_about(&replace.table, &location, change).await
+    }
+
+    async fn needed(&self, table: &str) -> Result<Option<BTreeSet<String>>, PortError> {
+        match self.metadata(table).await? {
+            Some((location, metadata)) => needed::keys(&self.bucket, &location, &metadata).await.map(Some),
+            None => Ok(None),
         }
-        let Change { metadata, expired } =
-            append::change(&self.bucket, &location, &metadata, &append, now_ms()).await?;
-        let next = next_location(metadata.location(), Some(&location));
-        self.write_metadata(&next, &metadata).await?;
-        self.pointers.swap(table, &location, &next).await?;
-        self.remember(table, &next, &Arc::new(metadata));
-        self.clear(&expired).await;
-        Ok(())
     }
 
     async fn figures(&self) -> Result<Vec<TableFigures>, PortError> {
@@ -148,6 +179,11 @@ impl Catalog for IcebergCatalog {
         }
         Ok(figures)
     }
+}
+
+fn head(token: String, metadata: &TableMetadata) -> TableHead {
+    let properties = metadata.properties().iter().map(|(name, value)| (name.clone(), value.clone()));
+    TableHead { token, properties: properties.collect() }
 }
 
 /// A new location of metadata: numbered like the one before, so that the newest is found in a folder too.

@@ -14,11 +14,13 @@ mod bucket;
 mod catalog;
 mod columns;
 mod live;
+mod needed;
 mod pointers;
+mod replace;
+mod snapshot;
 mod sqlite;
 
 pub use catalog::IcebergCatalog;
-pub use live::LiveFile;
 pub use pointers::Pointers;
 pub use sqlite::SqlitePointers;
 

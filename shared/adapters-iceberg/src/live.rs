@@ -1,38 +1,16 @@
 //! What a reader of the tables sees: the files of the newest snapshot.
 
-use crate::append::manifests;
+use crate::snapshot::manifests;
 use crate::catalog::IcebergCatalog;
 use crate::columns::TIME;
 use crate::unreadable;
 use iceberg::io::FileIO;
 use iceberg::spec::{ManifestContentType, ManifestFile, PrimitiveLiteral, TableMetadata};
-use sluice_ports::{ErrorKind, PortError, TableFigures};
+use sluice_ports::{ErrorKind, PortError, TableFigures, TableFile};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A data file of a table's newest snapshot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LiveFile {
-    /// Object key.
-    pub key: String,
-    /// Rows in it.
-    pub rows: u64,
-    /// Its size.
-    pub size_bytes: u64,
-    /// Bounds of its times, microseconds since the epoch.
-    pub time_us: (i64, i64),
-}
-
 impl IcebergCatalog {
-    /// The files of a table; none where there is no such table. A table with delete files, which another engine wrote, is
-    /// [`ErrorKind::Invalid`]: its rows are not the rows of its files.
-    pub async fn live_files(&self, table: &str) -> Result<Vec<LiveFile>, PortError> {
-        match self.metadata(table).await? {
-            Some((_, metadata)) => self.files_of(table, &metadata).await,
-            None => Ok(Vec::new()),
-        }
-    }
-
     pub(crate) async fn table_figures(&self, table: &str) -> Result<Option<TableFigures>, PortError> {
         let Some((_, metadata)) = self.metadata(table).await? else { return Ok(None) };
         let files = self.files_of(table, &metadata).await?;
@@ -46,7 +24,8 @@ impl IcebergCatalog {
         }))
     }
 
-    async fn files_of(&self, table: &str, metadata: &TableMetadata) -> Result<Vec<LiveFile>, PortError> {
+    /// A table with delete files, which another engine wrote, is [`ErrorKind::Invalid`]: its rows are not the rows of its files.
+    pub(crate) async fn files_of(&self, table: &str, metadata: &TableMetadata) -> Result<Vec<TableFile>, PortError> {
         let time = metadata.current_schema().field_by_name(TIME).map(|field| field.id).unwrap_or_default();
         let mut files = Vec::new();
         let Some(snapshot) = metadata.current_snapshot() else { return Ok(files) };
@@ -64,7 +43,7 @@ impl IcebergCatalog {
         Ok(files)
     }
 
-    async fn read_manifest(&self, table: &str, manifest: &ManifestFile, time: i32) -> Result<Vec<LiveFile>, PortError> {
+    async fn read_manifest(&self, table: &str, manifest: &ManifestFile, time: i32) -> Result<Vec<TableFile>, PortError> {
         let mut files = Vec::new();
         let memory = FileIO::new_with_memory();
         self.bucket.fetch(&manifest.manifest_path, &memory).await?;
@@ -82,7 +61,7 @@ impl IcebergCatalog {
                 Some(PrimitiveLiteral::Long(micros)) => Some(*micros),
                 _ => None,
             };
-            files.push(LiveFile {
+            files.push(TableFile {
                 key: self.bucket.key(file.file_path())?.to_owned(),
                 rows: file.record_count(),
                 size_bytes: file.file_size_in_bytes(),

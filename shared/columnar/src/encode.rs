@@ -26,7 +26,7 @@ impl ParquetEncoder {
         Self::default()
     }
 
-    fn plan(&self, schema: &Schema) -> Result<Arc<Plan>, EncodeError> {
+    pub(crate) fn plan(&self, schema: &Schema) -> Result<Arc<Plan>, EncodeError> {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(plan) = plans.get(&schema.event_type).filter(|plan| plan.schema == *schema) {
             return Ok(Arc::clone(plan));

@@ -11,6 +11,7 @@ mod file;
 mod lane;
 mod plan;
 mod reference;
+mod rewrite;
 mod rle;
 mod row_count;
 mod schema;
@@ -19,4 +20,5 @@ mod table;
 mod words;
 
 pub use encode::ParquetEncoder;
+pub use rewrite::{ParquetRewriter, RewriteLimits};
 pub use schema::arrow_schema;

@@ -1,5 +1,6 @@
 //! What is known of a table before its first row.
 
+use crate::lane::Lane;
 use crate::reference::Generic;
 use crate::schema::arrow_schema;
 use parquet::arrow::ArrowSchemaConverter;
@@ -67,6 +68,16 @@ impl Plan {
             properties: Arc::new(properties),
             schema: schema.clone(),
         })
+    }
+
+    /// A lane for each column.
+    pub(crate) fn lanes(&self) -> Vec<Lane> {
+        let envelope = ENVELOPE.iter().zip(&self.columns).map(|(column, spec)| match column.name {
+            "time" | "receivedtime" | "hops" => Lane::new(&ColumnKind::Integer, spec.repeats),
+            _ => Lane::text(spec.repeats),
+        });
+        let data = self.schema.columns.iter().zip(&self.columns[ENVELOPE.len()..]);
+        envelope.chain(data.map(|(column, spec)| Lane::new(&column.kind, spec.repeats))).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Events on their way into the columns of a table: straight from their text where it is as texts mostly are, else by way of
 //! [`Event`], which is the slow, obvious reader.
 
-use crate::file;
+use crate::file::{self, ROW_GROUP_ROWS};
 use crate::lane::{Lane, Unset};
 use crate::plan::Plan;
 use crate::reference::RowReader;
@@ -41,12 +41,7 @@ impl From<Unset> for Unusual {
 
 impl Table {
     pub(crate) fn new(plan: Arc<Plan>) -> Self {
-        let envelope = ENVELOPE.iter().zip(&plan.columns).map(|(column, spec)| match column.name {
-            "time" | "receivedtime" | "hops" => Lane::new(&ColumnKind::Integer, spec.repeats),
-            _ => Lane::text(spec.repeats),
-        });
-        let data = plan.schema.columns.iter().zip(&plan.columns[ENVELOPE.len()..]);
-        let lanes = envelope.chain(data.map(|(column, spec)| Lane::new(&column.kind, spec.repeats))).collect();
+        let lanes = plan.lanes();
         let follows = (0..=plan.schema.columns.len()).collect();
         Self { plan, lanes, rows: 0, follows, extra: String::new(), nulls: Vec::new() }
     }
@@ -295,7 +290,7 @@ impl TableBuilder for Table {
     }
 
     fn encode(&self, rows: &[u32]) -> Result<EncodedFile, EncodeError> {
-        file::encode(&self.plan, &self.lanes, rows).map_err(|e| EncodeError(e.to_string()))
+        file::encode(&self.plan, &self.lanes, rows, ROW_GROUP_ROWS).map_err(|e| EncodeError(e.to_string()))
     }
 }
 

@@ -4,6 +4,8 @@ use crate::event::Event;
 use crate::scan::{Cursor, Head};
 use crate::schema::Schema;
 use crate::time::Timestamp;
+use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Partitions that one group may touch in one table; the rest goes to the next group.
@@ -70,6 +72,51 @@ pub trait TableBuilder: Send + Sync {
 pub trait RowCount: Send + Sync {
     /// Rows of the file with these bytes; an error means that it is no data file, or a damaged one.
     fn rows(&self, bytes: &[u8]) -> Result<u64, EncodeError>;
+}
+
+/// Makes few data files of many.
+pub trait Rewriter: Send + Sync {
+    /// Begins on a partition of so many rows. Rows whose `userid` is one of `erased` are left out.
+    fn begin(
+        &self,
+        schema: &Schema,
+        rows: u64,
+        erased: &BTreeSet<String>,
+    ) -> Result<Box<dyn Rewrite>, EncodeError>;
+}
+
+/// The rows of one partition on their way into other files: sorted by (`x-sort`, `time`, `source`, `id`), one row per identity (`source`,
+/// `id`, `time`), which is the one that was received first. Bounded in memory, whatever the partition's size.
+///
+/// Files are known by numbers of the caller's: first each is shown in every pass, so that repeated rows are known; then those that are to be
+/// rewritten are taken, and the new ones come out.
+pub trait Rewrite: Send {
+    /// How often all files are shown: the identities of a large partition do not fit the memory at once.
+    fn passes(&self) -> u32;
+
+    /// Shows a file in the pass that is on. An error means that it is no data file of this table, or a damaged one.
+    fn show(&mut self, file: u32, bytes: Bytes) -> Result<Shown, EncodeError>;
+
+    /// Ends a pass.
+    fn end_pass(&mut self);
+
+    /// Rows of a file that are repeated by others, once all passes have ended.
+    fn repeated(&self, file: u32) -> u64;
+
+    /// Takes the rows of a file that are neither repeated nor erased; answers how many.
+    fn take(&mut self, file: u32, bytes: Bytes) -> Result<u64, EncodeError>;
+
+    /// The next new file; `None` when all rows that were taken are in files.
+    fn next_file(&mut self) -> Result<Option<EncodedFile>, EncodeError>;
+}
+
+/// What is seen of a file that is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown {
+    /// Rows in it.
+    pub rows: u64,
+    /// Those of them that are to be erased.
+    pub erased: u64,
 }
 
 /// The key of a data file: `lake/{table}/data/{partition}/{name}.parquet`. `name` is a group id and a number, never text from outside.

@@ -497,7 +497,7 @@ pub mod place {
     pub const CLIENT_IP: usize = 8;
     pub const USER_AGENT: usize = 9;
     pub(crate) const SUBJECT: usize = 5;
-    pub(crate) const USER_ID: usize = 6;
+    pub const USER_ID: usize = 6;
     pub(crate) const SESSION_ID: usize = 7;
     pub(crate) const SPEC_VERSION: usize = 10;
     pub const HOPS: usize = 15;

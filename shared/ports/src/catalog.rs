@@ -1,6 +1,6 @@
 use crate::PortError;
 use async_trait::async_trait;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A table of the lake as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,9 +11,9 @@ pub struct TableHead {
     pub properties: BTreeMap<String, String>,
 }
 
-/// An object that is to become a data file of a table. All its rows fall into one partition.
+/// A data file of a table, or an object that is to become one. All its rows fall into one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewFile {
+pub struct TableFile {
     /// Object key.
     pub key: String,
     /// Rows in it.
@@ -32,9 +32,24 @@ pub struct Append {
     /// The state that the change is made on.
     pub token: String,
     /// Files that become part of the table.
-    pub files: Vec<NewFile>,
+    pub files: Vec<TableFile>,
     /// A property that is set: name and value.
     pub property: (String, String),
+}
+
+/// A change of the files that a table has: all of it in one step, or nothing. Whoever reads sees the files before or the files after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replace {
+    /// The table's name.
+    pub table: String,
+    /// The state that the change is made on.
+    pub token: String,
+    /// Keys of files that are no longer part of the table.
+    pub removed: Vec<String>,
+    /// Files that become part of it.
+    pub added: Vec<TableFile>,
+    /// Properties that are set: names and values.
+    pub properties: BTreeMap<String, String>,
 }
 
 /// A table in figures, as it stands.
@@ -67,6 +82,17 @@ pub trait Catalog: Send + Sync {
     /// Changes a table, provided that its state is still the one named; any other is [`crate::ErrorKind::Conflict`], and nothing has
     /// happened. The files are not looked for in the table: the same file twice is the caller's mistake.
     async fn append(&self, append: Append) -> Result<(), PortError>;
+
+    /// The table as it stands with its files, in no particular order; `None` where there is none. Bounds of time that a file does not say are
+    /// those of its partition, or the widest there are. Rows that were deleted and are still in files are [`crate::ErrorKind::Invalid`].
+    async fn files(&self, table: &str) -> Result<Option<(TableHead, Vec<TableFile>)>, PortError>;
+
+    /// Changes the files of a table, provided that its state is still the one named; any other is [`crate::ErrorKind::Conflict`], and
+    /// nothing has happened. A removed file that the table does not have is [`crate::ErrorKind::Invalid`].
+    async fn replace(&self, replace: Replace) -> Result<(), PortError>;
+
+    /// Keys of all objects that some state of the table needs which can still be read; `None` where there is no such table.
+    async fn needed(&self, table: &str) -> Result<Option<BTreeSet<String>>, PortError>;
 
     /// All tables in figures, sorted by name.
     async fn figures(&self) -> Result<Vec<TableFigures>, PortError>;

@@ -19,7 +19,7 @@ mod sql;
 mod table;
 mod topic;
 
-pub use catalog::{Append, Catalog, NewFile, TableFigures, TableHead};
+pub use catalog::{Append, Catalog, Replace, TableFigures, TableFile, TableHead};
 pub use error::{ErrorKind, PortError};
 pub use hook::{HookCall, Hooks};
 pub use mail::{Email, Mail, Outbox, SEND_TIMEOUT, SentMail};

@@ -43,7 +43,7 @@ use crate::rows::corrupt;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sluice_ports::{
-    Append, Catalog, Condition, ErrorKind, Key, Message, NewFile, PortError, Queue, Table, TableHead, Write,
+    Append, Catalog, Condition, ErrorKind, Key, Message, TableFile, PortError, Queue, Table, TableHead, Write,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -249,9 +249,9 @@ impl Commit {
         record: &Record,
         files: Vec<RecordedFile>,
     ) -> Result<Step, PortError> {
-        let files: Vec<NewFile> = files
+        let files: Vec<TableFile> = files
             .into_iter()
-            .map(|file| NewFile {
+            .map(|file| TableFile {
                 key: file.key,
                 rows: file.rows,
                 size_bytes: file.size_bytes,

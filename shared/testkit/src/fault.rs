@@ -5,10 +5,10 @@ use bytes::Bytes;
 use serde_json::Value;
 use sluice_ports::{
     Append, Catalog, Delivery, Depth, Document, DocumentOutcome, Email, ErrorKind, HookCall, Hooks, IndexTemplate,
-    Item, Key, Mail, Message, ObjectMeta, Objects, PortError, PutMode, Query, Queue, QueueConsole, Receipt, Search,
-    Settlement, Sql, SqlLimits, SqlResult, Table, TableFigures, TableHead, Topic, Write,
+    Item, Key, Mail, Message, ObjectMeta, Objects, PortError, PutMode, Query, Queue, QueueConsole, Receipt,
+    Replace, Search, Settlement, Sql, SqlLimits, SqlResult, Table, TableFigures, TableFile, TableHead, Topic, Write,
 };
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,11 +28,14 @@ pub enum Fault {
 }
 
 /// The operations a script may name.
-const OPERATIONS: [&str; 25] = [
+const OPERATIONS: [&str; 28] = [
     "catalog.append",
     "catalog.create",
     "catalog.figures",
+    "catalog.files",
     "catalog.load",
+    "catalog.needed",
+    "catalog.replace",
     "console.list",
     "console.peek",
     "console.redrive",
@@ -241,6 +244,18 @@ impl<T: Catalog + ?Sized> Catalog for Faulty<T> {
 
     async fn append(&self, append: Append) -> Result<(), PortError> {
         self.one("catalog.append", self.inner.append(append)).await
+    }
+
+    async fn files(&self, table: &str) -> Result<Option<(TableHead, Vec<TableFile>)>, PortError> {
+        self.one("catalog.files", self.inner.files(table)).await
+    }
+
+    async fn replace(&self, replace: Replace) -> Result<(), PortError> {
+        self.one("catalog.replace", self.inner.replace(replace)).await
+    }
+
+    async fn needed(&self, table: &str) -> Result<Option<BTreeSet<String>>, PortError> {
+        self.one("catalog.needed", self.inner.needed(table)).await
     }
 
     async fn figures(&self) -> Result<Vec<TableFigures>, PortError> {

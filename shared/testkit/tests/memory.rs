@@ -1,7 +1,7 @@
 //! The memory ports pass the contract suites.
 
 use async_trait::async_trait;
-use sluice_ports::NewFile;
+use sluice_ports::TableFile;
 use sluice_testkit::clock::FakeClock;
 use sluice_testkit::contract::{self, topic_queue};
 use sluice_testkit::memory::{
@@ -20,8 +20,8 @@ struct Lake(Arc<MemoryCatalog>);
 
 #[async_trait]
 impl contract::catalog::Lake for Lake {
-    async fn file(&self, table: &str, n: usize) -> NewFile {
-        NewFile { key: format!("lake/{table}/data/{n:03}.parquet"), rows: 1, size_bytes: 1, time_us: (0, 0) }
+    async fn file(&self, table: &str, n: usize) -> TableFile {
+        TableFile { key: format!("lake/{table}/data/{n:03}.parquet"), rows: 1, size_bytes: 1, time_us: (0, 0) }
     }
 
     async fn read(&self, table: &str) -> Vec<String> {
@@ -34,7 +34,7 @@ impl contract::catalog::Lake for Lake {
 #[tokio::test]
 async fn the_memory_catalog_keeps_the_contract() {
     let catalog = Arc::new(MemoryCatalog::new());
-    contract::catalog::all(catalog.clone(), &Lake(catalog), ["a", "b", "c", "d"], None).await;
+    contract::catalog::all(catalog.clone(), &Lake(catalog), ["a", "b", "c", "d", "e"], None).await;
 }
 
 #[tokio::test]

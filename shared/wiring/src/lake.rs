@@ -5,7 +5,7 @@ use sluice_adapters_embedded::sql::{Lake, LakeFile, LakeTable};
 use sluice_adapters_iceberg::IcebergCatalog;
 use sluice_columnar::arrow_schema;
 use sluice_domain::schema::Registry;
-use sluice_ports::PortError;
+use sluice_ports::{Catalog as _, PortError, TableFile};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ impl Lake for TableLake {
     }
 
     async fn files(&self, table: &str) -> Result<Vec<LakeFile>, PortError> {
-        let files = self.catalog.live_files(table).await?;
-        let file = |file: sluice_adapters_iceberg::LiveFile| LakeFile {
+        let Some((_, files)) = self.catalog.files(table).await? else { return Ok(Vec::new()) };
+        let file = |file: TableFile| LakeFile {
             path: self.objects.join(&file.key),
             size_bytes: file.size_bytes,
             rows: file.rows,

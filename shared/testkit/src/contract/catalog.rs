@@ -2,25 +2,27 @@
 
 use super::assert_kind;
 use async_trait::async_trait;
-use sluice_ports::{Append, Catalog, ErrorKind, NewFile, TableHead};
+use sluice_ports::{Append, Catalog, ErrorKind, Replace, TableFile, TableHead};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a suite needs beside the port: tables to fill, and a look into them that does not go by the port.
 #[async_trait]
 pub trait Lake: Send + Sync {
     /// Puts a data file for a table where the catalog finds it; `n` tells it from others.
-    async fn file(&self, table: &str, n: usize) -> NewFile;
+    async fn file(&self, table: &str, n: usize) -> TableFile;
 
     /// Keys of the files that a reader of the table reads, sorted.
     async fn read(&self, table: &str) -> Vec<String>;
 }
 
-/// Runs every check. `tables` are four names that may become tables and are none yet, `unknown` one whose columns nobody knows, where there
+/// Runs every check. `tables` are five names that may become tables and are none yet, `unknown` one whose columns nobody knows, where there
 /// is such.
-pub async fn all(catalog: Arc<dyn Catalog>, lake: &dyn Lake, tables: [&str; 4], unknown: Option<&str>) {
-    let [created, appended, raced, replayed] = tables;
+pub async fn all(catalog: Arc<dyn Catalog>, lake: &dyn Lake, tables: [&str; 5], unknown: Option<&str>) {
+    let [created, appended, replaced, raced, replayed] = tables;
     a_table_is_made_once(&*catalog, created, unknown).await;
     an_append_adds_files_and_sets_the_property(&*catalog, lake, appended).await;
+    files_give_way_to_others(&*catalog, lake, replaced).await;
     of_many_appends_on_one_state_one_wins(catalog.clone(), lake, raced).await;
     a_state_does_not_come_back(&*catalog, lake, replayed).await;
 }
@@ -29,7 +31,7 @@ async fn head(catalog: &dyn Catalog, table: &str) -> TableHead {
     catalog.load(table).await.unwrap().expect("the table is there")
 }
 
-fn append(table: &str, token: &str, files: Vec<NewFile>, number: u64) -> Append {
+fn append(table: &str, token: &str, files: Vec<TableFile>, number: u64) -> Append {
     Append {
         table: table.to_owned(),
         token: token.to_owned(),
@@ -74,6 +76,67 @@ async fn an_append_adds_files_and_sets_the_property(catalog: &dyn Catalog, lake:
         rows += appended;
         assert_eq!((figures.files, figures.rows), (keys.len() as u64, rows), "the table in figures");
     }
+}
+
+/// The table as a reader of the port sees it: its state, and the keys of its files, sorted.
+async fn files(catalog: &dyn Catalog, table: &str) -> (String, Vec<String>) {
+    let (head, files) = catalog.files(table).await.unwrap().expect("the table is there");
+    let mut keys: Vec<String> = files.into_iter().map(|file| file.key).collect();
+    keys.sort();
+    (head.token, keys)
+}
+
+async fn files_give_way_to_others(catalog: &dyn Catalog, lake: &dyn Lake, table: &str) {
+    assert!(catalog.files(table).await.unwrap().is_none(), "there is no table yet");
+    assert!(catalog.needed(table).await.unwrap().is_none(), "there is no table yet");
+    catalog.create(table).await.unwrap();
+    assert_eq!(files(catalog, table).await.1, Vec::<String>::new());
+    let mut all = Vec::new();
+    for number in 0..3 {
+        let file = lake.file(table, number).await;
+        let token = head(catalog, table).await.token;
+        catalog.append(append(table, &token, vec![file.clone()], number as u64)).await.unwrap();
+        all.push(file);
+    }
+    let (_, read) = catalog.files(table).await.unwrap().expect("the table is there");
+    for file in &all {
+        assert!(read.contains(file), "{file:?} is not among {read:?}");
+    }
+    let keys = |files: &[&TableFile]| files.iter().map(|file| file.key.clone()).collect::<Vec<_>>();
+    let replace = |token: &str, removed: &[&TableFile], added: Vec<TableFile>, number: u64| Replace {
+        table: table.to_owned(),
+        token: token.to_owned(),
+        removed: keys(removed),
+        added,
+        properties: BTreeMap::from([("contract.number".to_owned(), number.to_string())]),
+    };
+    let (before, merged) = (head(catalog, table).await.token, lake.file(table, 10).await);
+    catalog.replace(replace(&before, &[&all[0], &all[2]], vec![merged.clone()], 20)).await.unwrap();
+    let mut left = keys(&[&all[1], &merged]);
+    left.sort();
+    let (token, found) = files(catalog, table).await;
+    assert_eq!((&found, lake.read(table).await), (&left, left.clone()), "the others stay");
+    assert_ne!(token, before, "it is another state");
+    assert_eq!(head(catalog, table).await.properties.get("contract.number"), Some(&"20".to_owned()));
+    let needed = catalog.needed(table).await.unwrap().expect("the table is there");
+    assert!(left.iter().all(|key| needed.contains(key)), "{needed:?}");
+    let late = catalog.replace(replace(&before, &[&all[1]], vec![], 21)).await;
+    assert_kind(late, ErrorKind::Conflict, "the state has changed");
+    for gone in [&all[0], &lake.file(table, 11).await] {
+        let outcome = catalog.replace(replace(&token, &[gone, &all[1]], vec![], 22)).await;
+        assert_kind(outcome, ErrorKind::Invalid, "the table has no such file");
+    }
+    assert_eq!(files(catalog, table).await, (token.clone(), left), "nothing has happened");
+    catalog.replace(replace(&token, &[&all[1]], vec![], 23)).await.unwrap();
+    let (token, found) = files(catalog, table).await;
+    assert_eq!((&found, lake.read(table).await), (&keys(&[&merged]), keys(&[&merged])), "a file may go for nothing");
+    let again = lake.file(table, 12).await;
+    catalog.append(append(table, &token, vec![again.clone()], 24)).await.unwrap();
+    let mut left = keys(&[&merged, &again]);
+    left.sort();
+    assert_eq!((files(catalog, table).await.1, lake.read(table).await), (left.clone(), left), "and it goes on");
+    let figures = catalog.figures().await.unwrap().into_iter().find(|figures| figures.name == table);
+    assert_eq!(figures.map(|figures| (figures.files, figures.rows)), Some((2, merged.rows + again.rows)));
 }
 
 async fn of_many_appends_on_one_state_one_wins(catalog: Arc<dyn Catalog>, lake: &dyn Lake, table: &str) {

@@ -1,7 +1,7 @@
 use super::lock;
 use async_trait::async_trait;
-use sluice_ports::{Append, Catalog, ErrorKind, NewFile, PortError, TableFigures, TableHead};
-use std::collections::BTreeMap;
+use sluice_ports::{Append, Catalog, ErrorKind, PortError, Replace, TableFigures, TableFile, TableHead};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 /// Tables in memory. Any name may become a table.
@@ -20,7 +20,7 @@ struct Stored {
     /// The number of the change that made it what it is.
     token: u64,
     properties: BTreeMap<String, String>,
-    files: Vec<NewFile>,
+    files: Vec<TableFile>,
 }
 
 impl Clone for MemoryCatalog {
@@ -42,12 +42,12 @@ impl MemoryCatalog {
     }
 
     /// The files of a table as it stands.
-    pub fn files(&self, table: &str) -> Vec<NewFile> {
+    pub fn files(&self, table: &str) -> Vec<TableFile> {
         lock(&self.0).by_name.get(table).map(|stored| stored.files.clone()).unwrap_or_default()
     }
 
     /// What another engine does to a table: `change` the files, which is a new state. Properties stay as they are.
-    pub fn rewrite(&self, table: &str, change: impl FnOnce(Vec<NewFile>) -> Vec<NewFile>) {
+    pub fn rewrite(&self, table: &str, change: impl FnOnce(Vec<TableFile>) -> Vec<TableFile>) {
         let mut tables = lock(&self.0);
         let token = tables.next();
         if let Some(stored) = tables.by_name.get_mut(table) {
@@ -67,15 +67,32 @@ impl Tables {
         self.changes += 1;
         self.changes
     }
+
+    /// A table that is in this state, and what its next one is called.
+    fn change(&mut self, operation: &'static str, table: &str, state: &str) -> Result<(u64, &mut Stored), PortError> {
+        let token = self.next();
+        let Some(stored) = self.by_name.get_mut(table) else {
+            return Err(PortError::new(ErrorKind::NotFound, operation, format!("there is no table `{table}`")));
+        };
+        if state != stored.token.to_string() {
+            let what = format!("`{table}` is in another state than `{state}`");
+            return Err(PortError::new(ErrorKind::Conflict, operation, what));
+        }
+        Ok((token, stored))
+    }
+}
+
+impl Stored {
+    fn head(&self) -> TableHead {
+        TableHead { token: self.token.to_string(), properties: self.properties.clone() }
+    }
 }
 
 #[async_trait]
 impl Catalog for MemoryCatalog {
     async fn load(&self, table: &str) -> Result<Option<TableHead>, PortError> {
         let tables = lock(&self.0);
-        let head =
-            |stored: &Stored| TableHead { token: stored.token.to_string(), properties: stored.properties.clone() };
-        Ok(tables.by_name.get(table).map(head))
+        Ok(tables.by_name.get(table).map(Stored::head))
     }
 
     async fn create(&self, table: &str) -> Result<(), PortError> {
@@ -90,19 +107,34 @@ impl Catalog for MemoryCatalog {
 
     async fn append(&self, append: Append) -> Result<(), PortError> {
         let mut tables = lock(&self.0);
-        let token = tables.next();
-        let Some(stored) = tables.by_name.get_mut(&append.table) else {
-            let what = format!("there is no table `{}`", append.table);
-            return Err(PortError::new(ErrorKind::NotFound, "catalog.append", what));
-        };
-        if append.token != stored.token.to_string() {
-            let what = format!("`{}` is in another state than `{}`", append.table, append.token);
-            return Err(PortError::new(ErrorKind::Conflict, "catalog.append", what));
-        }
+        let (token, stored) = tables.change("catalog.append", &append.table, &append.token)?;
         stored.token = token;
         stored.properties.extend([append.property]);
         stored.files.extend(append.files);
         Ok(())
+    }
+
+    async fn files(&self, table: &str) -> Result<Option<(TableHead, Vec<TableFile>)>, PortError> {
+        Ok(lock(&self.0).by_name.get(table).map(|stored| (stored.head(), stored.files.clone())))
+    }
+
+    async fn replace(&self, replace: Replace) -> Result<(), PortError> {
+        let mut tables = lock(&self.0);
+        let (token, stored) = tables.change("catalog.replace", &replace.table, &replace.token)?;
+        if let Some(unknown) = replace.removed.iter().find(|key| stored.files.iter().all(|file| file.key != **key)) {
+            let what = format!("`{}` has no file `{unknown}`", replace.table);
+            return Err(PortError::new(ErrorKind::Invalid, "catalog.replace", what));
+        }
+        stored.token = token;
+        stored.properties.extend(replace.properties);
+        stored.files.retain(|file| !replace.removed.contains(&file.key));
+        stored.files.extend(replace.added);
+        Ok(())
+    }
+
+    async fn needed(&self, table: &str) -> Result<Option<BTreeSet<String>>, PortError> {
+        let keys = |stored: &Stored| stored.files.iter().map(|file| file.key.clone()).collect();
+        Ok(lock(&self.0).by_name.get(table).map(keys))
     }
 
     async fn figures(&self) -> Result<Vec<TableFigures>, PortError> {

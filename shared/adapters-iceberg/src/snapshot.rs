@@ -1,0 +1,378 @@
+//! A change of a table on its way: manifests, their list, the next metadata. Nobody sees any of it before the pointer is swapped.
+
+use crate::bucket::Bucket;
+use crate::columns::{SORT_ORDER, TIME};
+use crate::unreadable;
+use iceberg::io::FileIO;
+use iceberg::spec::{
+    DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, FormatVersion, Literal, MAIN_BRANCH,
+    ManifestContentType, ManifestFile, ManifestList, ManifestListWriter, ManifestWriter, ManifestWriterBuilder,
+    Operation, Snapshot, SnapshotReference, SnapshotRetention, Struct, Summary, TableMetadata, TableMetadataBuilder,
+};
+use iceberg::transform::create_transform_function;
+use serde_json::Value;
+use sluice_ports::{ErrorKind, PortError, TableFile};
+use std::collections::{HashMap, HashSet};
+use uuid::Uuid;
+
+/// So many manifests of one size become one of the next size.
+const MERGED_AT: usize = 100;
+/// Files of a manifest of each size, from and to. One with more is not merged any more.
+const SIZES: [(u64, u64); 2] = [(0, 100), (100, 10_000)];
+/// Snapshots that are kept whatever their age.
+const SNAPSHOTS_KEPT: usize = 100;
+/// A snapshot that is younger than this is kept: whoever reads it may finish.
+const SNAPSHOT_KEPT_MS: i64 = 3_600_000;
+
+/// What a table becomes.
+pub(crate) struct Change {
+    pub(crate) metadata: TableMetadata,
+    /// Locations that nothing refers to any more once the change has come about.
+    pub(crate) expired: Vec<String>,
+}
+
+/// A change of a table on its way.
+pub(crate) struct Changing<'a> {
+    operation: &'static str,
+    bucket: &'a Bucket,
+    /// Where `metadata` stands.
+    location: &'a str,
+    metadata: &'a TableMetadata,
+    now_ms: i64,
+    builder: TableMetadataBuilder,
+    properties: HashMap<String, String>,
+    memory: FileIO,
+    /// The snapshot's.
+    id: i64,
+    uuid: Uuid,
+    manifests: usize,
+}
+
+/// Files that a change adds and removes.
+pub(crate) struct Delta<'f> {
+    pub(crate) added: &'f [DataFile],
+    pub(crate) removed: &'f [DataFile],
+}
+
+impl<'a> Changing<'a> {
+    /// Begins to change the table `metadata`, which stands at `location`, by setting properties.
+    pub(crate) fn begin(
+        operation: &'static str,
+        bucket: &'a Bucket,
+        location: &'a str,
+        metadata: &'a TableMetadata,
+        properties: HashMap<String, String>,
+        now_ms: i64,
+    ) -> Result<Self, PortError> {
+        if metadata.format_version() != FormatVersion::V2 {
+            let version = metadata.format_version();
+            let what = format!("the table at `{location}` is of {version}, and only format version 2 is written");
+            return Err(PortError::new(ErrorKind::Invalid, operation, what));
+        }
+        let fail = |error| unreadable(operation, location, error);
+        let builder = metadata.clone().into_builder(Some(location.to_owned()));
+        let builder = builder.set_properties(properties.clone()).map_err(fail)?;
+        Ok(Self {
+            operation,
+            bucket,
+            location,
+            metadata,
+            now_ms,
+            builder,
+            properties,
+            memory: FileIO::new_with_memory(),
+            id: snapshot_id(metadata),
+            uuid: Uuid::now_v7(),
+            manifests: 0,
+        })
+    }
+
+    /// Ends the change: snapshots that are old enough go.
+    pub(crate) fn finish(self) -> Result<Change, PortError> {
+        let metadata = self.metadata;
+        let old = old_snapshots(metadata, self.now_ms)?;
+        let mut expired: Vec<String> =
+            old.iter().filter_map(|id| Some(metadata.snapshot_by_id(*id)?.manifest_list().to_owned())).collect();
+        let built = self.builder.remove_snapshots(&old).build();
+        let built = built.map_err(|error| unreadable(self.operation, self.location, error))?;
+        expired.extend(built.expired_metadata_logs.into_iter().map(|log| log.metadata_file));
+        Ok(Change { metadata: built.metadata, expired })
+    }
+
+    /// Makes these manifests the table's next snapshot.
+    pub(crate) async fn snapshot(
+        mut self,
+        operation: Operation,
+        manifests: Vec<ManifestFile>,
+        delta: Delta<'_>,
+    ) -> Result<Self, PortError> {
+        let metadata = self.metadata;
+        let location = format!("{}/metadata/snap-{}-0-{}.avro", metadata.location(), self.id, self.uuid);
+        let fail = |error| unreadable(self.operation, &location, error);
+        let sequence_number = metadata.next_sequence_number();
+        let list = async {
+            let writer = self.memory.new_output(&location)?.writer().await?;
+            let mut list = ManifestListWriter::v2(writer, self.id, metadata.current_snapshot_id(), sequence_number);
+            list.add_manifests(manifests.into_iter())?;
+            list.close().await
+        };
+        list.await.map_err(fail)?;
+        self.bucket.store(&location, &self.memory).await?;
+        let snapshot = Snapshot::builder()
+            .with_snapshot_id(self.id)
+            .with_parent_snapshot_id(metadata.current_snapshot_id())
+            .with_sequence_number(sequence_number)
+            // Clocks differ, and history goes on.
+            .with_timestamp_ms(self.now_ms.max(metadata.last_updated_ms()))
+            .with_summary(self.summary(operation, &delta))
+            .with_manifest_list(location.clone())
+            .with_schema_id(metadata.current_schema_id())
+            .build();
+        let branch = SnapshotReference::new(self.id, SnapshotRetention::branch(None, None, None));
+        let builder = self.builder.add_snapshot(snapshot).and_then(|b| b.set_ref(MAIN_BRANCH, branch)).map_err(fail)?;
+        self.builder = builder;
+        Ok(self)
+    }
+
+    /// The manifests of the table as it stands, but those that only say what is gone: they have told of it.
+    pub(crate) async fn manifests(&self) -> Result<Vec<ManifestFile>, PortError> {
+        let Some(current) = self.metadata.current_snapshot() else { return Ok(Vec::new()) };
+        let mut manifests = manifests(self.bucket, current).await?;
+        manifests.retain(|manifest| manifest.added_files_count != Some(0) || manifest.existing_files_count != Some(0));
+        Ok(manifests)
+    }
+
+    pub(crate) async fn added(&mut self, files: &[DataFile]) -> Result<ManifestFile, PortError> {
+        let mut writer = self.writer()?;
+        for file in files {
+            // Below 0: the number is the snapshot's own, by the list.
+            writer.add_file(file.clone(), -1).map_err(|e| unreadable(self.operation, "a manifest", e))?;
+        }
+        self.finish_manifest(writer).await
+    }
+
+    /// Where there are too many manifests of one size, they become one: each append adds one, and a reader opens them all.
+    pub(crate) async fn merge(&mut self, manifests: Vec<ManifestFile>) -> Result<Vec<ManifestFile>, PortError> {
+        let spec = self.metadata.default_partition_spec_id();
+        let files = |m: &ManifestFile| {
+            let of = |count: Option<u32>| count.map_or(u64::MAX / 4, u64::from);
+            of(m.added_files_count) + of(m.existing_files_count) + of(m.deleted_files_count)
+        };
+        let mut kept = manifests;
+        for (from, to) in SIZES {
+            let fits = |m: &ManifestFile| {
+                m.content == ManifestContentType::Data && m.partition_spec_id == spec && (from..to).contains(&files(m))
+            };
+            let (small, rest): (Vec<_>, Vec<_>) = kept.into_iter().partition(fits);
+            if small.len() < MERGED_AT {
+                kept = small.into_iter().chain(rest).collect();
+                continue;
+            }
+            kept = vec![self.merged(small).await?];
+            kept.extend(rest);
+        }
+        Ok(kept)
+    }
+
+    async fn merged(&mut self, small: Vec<ManifestFile>) -> Result<ManifestFile, PortError> {
+        let mut writer = self.writer()?;
+        for manifest in small {
+            self.bucket.fetch(&manifest.manifest_path, &self.memory).await?;
+            let operation = self.operation;
+            let fail = |e| unreadable(operation, &manifest.manifest_path, e);
+            let read = manifest.load_manifest(&self.memory).await.map_err(fail)?;
+            // An entry of a file that is gone has told of it.
+            for entry in read.entries().iter().filter(|entry| entry.is_alive()) {
+                let (Some(snapshot), Some(sequence)) = (entry.snapshot_id(), entry.sequence_number()) else {
+                    let what = format!("`{}` has an entry without its snapshot", manifest.manifest_path);
+                    return Err(PortError::new(ErrorKind::Corrupt, operation, what));
+                };
+                writer
+                    .add_existing_file(entry.data_file().clone(), snapshot, sequence, entry.file_sequence_number)
+                    .map_err(fail)?;
+            }
+        }
+        self.finish_manifest(writer).await
+    }
+
+    /// A manifest with the files of these, but those that are removed; and what they say of the removed ones.
+    pub(crate) async fn without(
+        &mut self,
+        manifests: Vec<ManifestFile>,
+        is_gone: impl Fn(&str) -> bool,
+    ) -> Result<(Vec<ManifestFile>, Vec<DataFile>), PortError> {
+        let (mut kept, mut gone) = (Vec::new(), Vec::new());
+        let mut writer: Option<ManifestWriter> = None;
+        let mut written = 0;
+        for manifest in manifests {
+            self.bucket.fetch(&manifest.manifest_path, &self.memory).await?;
+            let operation = self.operation;
+            let fail = |e| unreadable(operation, &manifest.manifest_path, e);
+            let read = manifest.load_manifest(&self.memory).await.map_err(fail)?;
+            let is_removed = |file: &DataFile| is_gone(file.file_path());
+            if !read.entries().iter().any(|entry| entry.is_alive() && is_removed(entry.data_file())) {
+                kept.push(manifest);
+                continue;
+            }
+            for entry in read.entries().iter().filter(|entry| entry.is_alive()) {
+                let (Some(snapshot), Some(sequence)) = (entry.snapshot_id(), entry.sequence_number()) else {
+                    let what = format!("`{}` has an entry without its snapshot", manifest.manifest_path);
+                    return Err(PortError::new(ErrorKind::Corrupt, operation, what));
+                };
+                let to = match &mut writer {
+                    Some(writer) => writer,
+                    None => writer.insert(self.writer()?),
+                };
+                let file = entry.data_file().clone();
+                if is_removed(&file) {
+                    gone.push(file.clone());
+                    to.add_delete_file(file, sequence, entry.file_sequence_number).map_err(fail)?;
+                } else {
+                    to.add_existing_file(file, snapshot, sequence, entry.file_sequence_number).map_err(fail)?;
+                }
+                written += 1;
+            }
+            if written >= SIZES[1].1
+                && let Some(full) = writer.take()
+            {
+                kept.push(self.finish_manifest(full).await?);
+                written = 0;
+            }
+        }
+        if let Some(last) = writer {
+            kept.push(self.finish_manifest(last).await?);
+        }
+        Ok((kept, gone))
+    }
+
+    fn writer(&mut self) -> Result<ManifestWriter, PortError> {
+        let location = format!("{}/metadata/{}-m{}.avro", self.metadata.location(), self.uuid, self.manifests);
+        self.manifests += 1;
+        let output = self.memory.new_output(&location).map_err(|e| unreadable(self.operation, &location, e))?;
+        let spec = self.metadata.default_partition_spec().as_ref().clone();
+        Ok(ManifestWriterBuilder::new(output, Some(self.id), self.metadata.current_schema().clone(), spec)
+            .build_v2_data())
+    }
+
+    async fn finish_manifest(&self, writer: ManifestWriter) -> Result<ManifestFile, PortError> {
+        let manifest = writer.write_manifest_file().await.map_err(|e| unreadable(self.operation, "a manifest", e))?;
+        self.bucket.store(&manifest.manifest_path, &self.memory).await?;
+        Ok(manifest)
+    }
+
+    /// What the snapshot says of itself. The totals go on from the snapshot before; where that does not say them, neither does this one.
+    fn summary(&self, operation: Operation, delta: &Delta<'_>) -> Summary {
+        let figures = |files: &[DataFile]| {
+            let rows: u64 = files.iter().map(DataFile::record_count).sum();
+            let bytes: u64 = files.iter().map(DataFile::file_size_in_bytes).sum();
+            [files.len() as u64, rows, bytes]
+        };
+        let (added, removed) = (figures(delta.added), figures(delta.removed));
+        let changed = delta.added.iter().chain(delta.removed).map(|file| format!("{:?}", file.partition()));
+        let changed: HashSet<String> = changed.collect();
+        let mut says = self.properties.clone();
+        says.insert("changed-partition-count".to_owned(), changed.len().to_string());
+        let mut say = |names: [&str; 3], figures: [u64; 3]| {
+            for (name, n) in names.into_iter().zip(figures) {
+                says.insert(name.to_owned(), n.to_string());
+            }
+        };
+        say(["added-data-files", "added-records", "added-files-size"], added);
+        if !delta.removed.is_empty() {
+            say(["deleted-data-files", "deleted-records", "removed-files-size"], removed);
+        }
+        let before = self.metadata.current_snapshot().map(|snapshot| &snapshot.summary().additional_properties);
+        let names = ["total-data-files", "total-records", "total-files-size"];
+        let deletes = ["total-delete-files", "total-position-deletes", "total-equality-deletes"];
+        let totals = names.into_iter().zip(added.into_iter().zip(removed));
+        for (name, (added, removed)) in totals.chain(deletes.map(|name| (name, (0, 0)))) {
+            let total = match before {
+                None => Some(0),
+                Some(before) => before.get(name).and_then(|total| total.parse::<u64>().ok()),
+            };
+            if let Some(total) = total.and_then(|total| (total + added).checked_sub(removed)) {
+                says.insert(name.to_owned(), total.to_string());
+            }
+        }
+        Summary { operation, additional_properties: says }
+    }
+
+    /// Describes a data file: it is added as it is, with what is known of it.
+    pub(crate) fn data_file(&self, file: &TableFile) -> Result<DataFile, PortError> {
+        let invalid = |what: String| PortError::new(ErrorKind::Invalid, self.operation, format!("the file `{}`: {what}", file.key));
+        let spec = self.metadata.default_partition_spec();
+        let time = self.metadata.current_schema().field_by_name(TIME).map(|field| field.id);
+        let time = time.ok_or_else(|| invalid(format!("the table has no column `{TIME}`")))?;
+        let (first, last) = (Datum::timestamptz_micros(file.time_us.0), Datum::timestamptz_micros(file.time_us.1));
+        let mut partition = Vec::new();
+        for field in spec.fields() {
+            if field.source_id != time {
+                return Err(invalid(format!("the table is cut by `{}`, which is not its time", field.name)));
+            }
+            let value = |of: &Datum| create_transform_function(&field.transform)?.transform_literal(of);
+            let values = value(&first).and_then(|first| Ok((first, value(&last)?)));
+            let (from, to) = values.map_err(|e| unreadable(self.operation, &file.key, e))?;
+            if from != to {
+                return Err(invalid(format!("its rows are of more than one partition by `{}`", field.name)));
+            }
+            partition.push(from.map(Literal::from));
+        }
+        DataFileBuilder::default()
+            .content(DataContentType::Data)
+            .file_path(self.bucket.location(&file.key))
+            .file_format(DataFileFormat::Parquet)
+            .partition(Struct::from_iter(partition))
+            .partition_spec_id(spec.spec_id())
+            .record_count(file.rows)
+            .file_size_in_bytes(file.size_bytes)
+            .value_counts(HashMap::from([(time, file.rows)]))
+            .null_value_counts(HashMap::from([(time, 0)]))
+            .lower_bounds(HashMap::from([(time, first)]))
+            .upper_bounds(HashMap::from([(time, last)]))
+            .sort_order_id(SORT_ORDER)
+            .build()
+            .map_err(|error| invalid(error.to_string()))
+    }
+}
+
+/// The manifests of a snapshot.
+pub(crate) async fn manifests(bucket: &Bucket, snapshot: &Snapshot) -> Result<Vec<ManifestFile>, PortError> {
+    let bytes = bucket.read(snapshot.manifest_list()).await?;
+    let list = ManifestList::parse_with_version(&bytes, FormatVersion::V2)
+        .map_err(|e| unreadable("catalog.load", snapshot.manifest_list(), e))?;
+    Ok(list.consume_entries().into_iter().collect())
+}
+
+/// Ids of snapshots that are neither among the newest, nor young, nor named by a branch or tag.
+fn old_snapshots(metadata: &TableMetadata, now_ms: i64) -> Result<Vec<i64>, PortError> {
+    let mut snapshots: Vec<(i64, i64, i64)> =
+        metadata.snapshots().map(|s| (s.sequence_number(), s.snapshot_id(), s.timestamp_ms())).collect();
+    snapshots.sort_unstable();
+    let mut old: Vec<i64> = snapshots
+        .iter()
+        .take(snapshots.len().saturating_sub(SNAPSHOTS_KEPT))
+        .filter(|(_, _, at)| *at < now_ms - SNAPSHOT_KEPT_MS)
+        .map(|(_, id, _)| *id)
+        .collect();
+    if old.is_empty() {
+        return Ok(old);
+    }
+    // The crate tells the references in JSON only.
+    let json = serde_json::to_value(metadata).map_err(|error| {
+        PortError::new(ErrorKind::Corrupt, "catalog.append", "the metadata cannot be written").with_source(error)
+    })?;
+    let refs = json.get("refs").and_then(Value::as_object).into_iter().flatten();
+    let named: HashSet<i64> = refs.filter_map(|(_, named)| named.get("snapshot-id").and_then(Value::as_i64)).collect();
+    old.retain(|id| !named.contains(id));
+    Ok(old)
+}
+
+fn snapshot_id(metadata: &TableMetadata) -> i64 {
+    loop {
+        // Its random part, positive as other engines draw it.
+        let id = Uuid::now_v7().as_u64_pair().1.cast_signed() & i64::MAX;
+        if metadata.snapshot_by_id(id).is_none() {
+            return id;
+        }
+    }
+}
