@@ -5,8 +5,8 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use sluice_domain::message;
 use sluice_ports::{
-    Catalog as _, DocumentOutcome, ErrorKind, Key, Mail as _, Message, Objects as _, PortError, PutMode,
-    Search as _, Table as _, TableFile, Write,
+    Catalog as _, DocumentOutcome, ErrorKind, Key, Mail as _, Message, Objects as _, PortError, PutMode, Search as _,
+    Table as _, TableFile, Write,
 };
 use sluice_stages::item::Item;
 use sluice_testkit::memory::{MemoryCatalog, MemoryMail, MemoryObjects, MemorySearch, MemoryTable};
@@ -122,7 +122,7 @@ impl Backend {
         for table in self.catalog.tables() {
             self.messages += 1;
             let key = format!("lake/{table}/data/compacted-{}.parquet", self.messages);
-            let old = self.catalog.files(&table);
+            let old = self.catalog.live(&table);
             let texts: Vec<Bytes> = old.iter().filter_map(|file| self.objects.bytes(&file.key)).collect();
             let merged = TableFile {
                 key: key.clone(),

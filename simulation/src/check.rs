@@ -230,7 +230,13 @@ fn check_tables(simulation: &Simulation, rows: &Counted) -> Result<(), String> {
     let (catalog, objects) = (&simulation.backend.catalog, &simulation.backend.objects);
     let mut found = Counted::new();
     for table in catalog.tables() {
-        for file in catalog.files(&table) {
+        let settled = crate::simulation::rows(&simulation.backend.table, &format!("filed-rows#{table}"));
+        let settled: u64 = settled.iter().filter_map(|row| row.value["rows"].as_u64()).sum();
+        let has: u64 = catalog.live(&table).iter().map(|file| file.rows).sum();
+        if settled != has {
+            return Err(format!("the table `{table}` has {has} rows, and {settled} are counted as settled"));
+        }
+        for file in catalog.live(&table) {
             let bytes =
                 objects.bytes(&file.key).ok_or_else(|| format!("`{}` is in a table and not there", file.key))?;
             let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -227,7 +227,9 @@ impl Simulation {
             Stage::Convert(stage) => {
                 consume(calls, queue, items, at, Arc::clone(stage), async |s, i, t| s.run(i, t).await)
             }
-            Stage::Commit(stage) => consume(calls, queue, items, at, Arc::clone(stage), async |s, i, _| s.run(i).await),
+            Stage::Commit(stage) => {
+                consume(calls, queue, items, at, Arc::clone(stage), async |s, i, t| s.run(i, t).await)
+            }
             Stage::Index(stage) => {
                 consume(calls, queue, items, at, Arc::clone(stage), async |s, i, t| s.run(i, t).await)
             }
@@ -247,11 +249,12 @@ impl Simulation {
 
     /// The clock of `commit` ticks.
     pub fn commit_tick(&mut self, process: usize) {
+        let at = self.time();
         let Stage::Commit(stage) = self.stage(Function::CommitTick, process) else { unreachable!() };
         let stage = Arc::clone(stage);
         let future = Box::pin(async move {
             // What fails stays open for the next tick.
-            _ = stage.tick().await;
+            _ = stage.tick(at).await;
             None
         });
         self.begin(Function::CommitTick, process, future, Vec::new(), None);

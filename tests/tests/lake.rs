@@ -131,6 +131,7 @@ for file in glob.glob(data + '/catalog.sqlite*'):
 shutil.rmtree(data + '/lake/event/metadata')
 db = sqlite3.connect(data + '/sluice.db')
 db.execute(\"DELETE FROM item WHERE partition = 'commit'\")
+db.execute(\"DELETE FROM item WHERE partition = 'filed-rows#event'\")
 db.execute(\"UPDATE item SET partition = 'file#event' WHERE partition = 'filed#event'\")
 db.commit()
 print('old')
@@ -142,4 +143,142 @@ print('old')
     }
     let server = Server::start(&data).unwrap();
     eventually("the row is in its table", || Ok(server.sql_value("SELECT count(*) FROM event")? == 1)).unwrap();
+}
+
+fn access(id: &str) -> Value {
+    json!({"id": id, "source": "shop", "type": "http.access", "time": "2026-11-20T10:00:00Z",
+        "data": {"method": "GET", "path": "/", "status": 200}})
+}
+
+fn compact(data: &Path, arguments: &[&str]) -> Value {
+    let arguments = [&["compact", "--json"], arguments].concat();
+    serde_json::from_str(&sluice_text(data, &arguments).unwrap()).unwrap()
+}
+
+#[test]
+fn compaction_makes_few_files_of_many_and_leaves_one_row_of_each_event() {
+    let (_dir, data) = folder();
+    let server = Server::start(&data).unwrap();
+    let send = |ids: &[&str]| {
+        let events: Vec<Value> = ids.iter().map(|id| access(id)).collect();
+        let (status, reply) = server.post_json("/v1/events", &json!(events)).unwrap();
+        assert_eq!(status, 202, "{reply}");
+        server.settle().unwrap();
+    };
+    // Repeated one by one: in other company each time, so that no request is the same.
+    for ids in [["a", "b"], ["a", "c"], ["d", "a"], ["e", "c"]] {
+        send(&ids);
+    }
+    let rows = || server.sql_value("SELECT count(*) FROM http_access").unwrap();
+    assert_eq!(rows(), 8);
+    let planned = compact(&data, &["--dry-run"]);
+    assert_eq!(planned["compacted"][0]["removed"]["rows"], 8, "{planned}");
+    assert_eq!((rows(), &planned["compacted"][0]["added"]), (json!(8), &Value::Null));
+    let done = compact(&data, &[]);
+    let of = &done["compacted"][0];
+    assert_eq!((&of["table"], &of["partition"]), (&json!("http_access"), &json!("dt=2026-11-20")), "{done}");
+    assert_eq!((&of["added"]["files"], &of["added"]["rows"]), (&json!(1), &json!(5)), "{done}");
+    assert_eq!(rows(), 5);
+    assert_eq!(server.sql_value("SELECT count(DISTINCT id) FROM http_access").unwrap(), 5);
+    // The first that was received stays.
+    let first = "SELECT count(*) FROM http_access a JOIN http_access b ON a.id = 'a' AND b.id = 'b' AND a.receivedtime = b.receivedtime";
+    assert_eq!(server.sql_value(first).unwrap(), 1);
+    assert_eq!(compact(&data, &[])["compacted"], json!([]), "nothing is left to do");
+    sluice_text(&data, &["ledger", "--deep"]).unwrap();
+    // Late rows, one of them known.
+    send(&["f", "b"]);
+    assert_eq!(rows(), 7);
+    let again = compact(&data, &["--table", "http_access"]);
+    assert_eq!(again["compacted"][0]["added"]["rows"], 6, "{again}");
+    assert_eq!(compact(&data, &["--table", "game_start"])["compacted"], json!([]));
+    sluice_text(&data, &["ledger", "--deep"]).unwrap();
+    let Some(tables) = read(&data) else { return };
+    let table = &tables["http_access"];
+    for (figure, expected) in [("rows", 6), ("ids", 6), ("counted", 6), ("files", 1)] {
+        assert_eq!(table[figure], expected, "{figure}: {table}");
+    }
+    assert_eq!(table["snapshots"], table["commit"].as_u64().unwrap() + 2, "a run that finds nothing writes nothing");
+}
+
+#[test]
+fn an_open_partition_is_left_alone_until_it_is_asked_for() {
+    let (_dir, data) = folder();
+    let server = Server::start(&data).unwrap();
+    for n in 0..3 {
+        let event = json!([{"id": format!("e{n}"), "source": "shop", "type": "order.paid", "data": {"total": 1}}]);
+        assert_eq!(server.post_json("/v1/events", &event).unwrap().0, 202);
+        server.settle().unwrap();
+    }
+    assert_eq!(compact(&data, &[])["compacted"], json!([]));
+    let folder = server.sql_value("SELECT to_char(now(), '%Y-%m-%d') FROM event LIMIT 1").unwrap();
+    let partition = format!("dt={}", folder.as_str().unwrap());
+    let done = compact(&data, &["--table", "event", "--partition", &partition]);
+    assert_eq!(done["compacted"][0]["added"]["rows"], 3, "{done}");
+    let unknown = server.post_json("/v1/tables/compact", &json!({"table": "nothing"})).unwrap();
+    assert_eq!(unknown.0, 404, "{}", unknown.1);
+}
+
+/// Reads the table until it is told to stop, and says what it saw.
+const READ_ON: &str = "
+import sys, json, os
+from pyiceberg.catalog.sql import SqlCatalog
+data = sys.argv[1]
+seen = []
+while not os.path.exists(data + '/stop'):
+    catalog = SqlCatalog('sluice', uri=f'sqlite:///{data}/catalog.sqlite', warehouse=f'file://{data}')
+    if ('lake', 'http_access') in catalog.list_tables('lake'):
+        rows = catalog.load_table('lake.http_access').scan().to_arrow()
+        seen.append([rows.num_rows, len(set(rows['id'].to_pylist()))])
+print(json.dumps(seen))
+";
+
+#[test]
+fn whoever_reads_while_commits_and_compactions_go_on_sees_whole_requests_each_row_once() {
+    const EVENTS: usize = 20;
+    const REQUESTS: usize = 40;
+    let (_dir, data) = folder();
+    let server = Server::start(&data).unwrap();
+    let folder = data.to_str().unwrap().to_owned();
+    let is_whole = |seen: &[Value]| {
+        for pair in seen.windows(2) {
+            assert!(pair[0].as_u64() <= pair[1].as_u64(), "{pair:?}: rows do not go away");
+        }
+        assert!(seen.iter().all(|rows| rows.as_u64().unwrap().is_multiple_of(EVENTS as u64)), "{seen:?}");
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| python(READ_ON, &[&folder]).unwrap());
+        let sql = scope.spawn(|| {
+            let mut seen = Vec::new();
+            while !data.join("stop").exists() {
+                let counts = "SELECT concat(count(*), ' ', count(DISTINCT id)) FROM http_access";
+                let counted = server.sql_value(counts).unwrap();
+                let (rows, ids) =
+                    counted.as_str().unwrap().split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+                assert_eq!(rows, ids, "each row once");
+                seen.push(json!(rows.parse::<u64>().unwrap()));
+            }
+            seen
+        });
+        for request in 0..REQUESTS {
+            let events: Vec<Value> = (0..EVENTS).map(|n| access(&format!("{request}-{n}"))).collect();
+            assert_eq!(server.post_json("/v1/events", &json!(events)).unwrap().0, 202);
+            if request % 5 == 4 {
+                server.settle().unwrap();
+                compact(&data, &[]);
+            }
+        }
+        server.settle().unwrap();
+        compact(&data, &[]);
+        std::fs::write(data.join("stop"), "").unwrap();
+        let seen = sql.join().unwrap();
+        is_whole(&seen);
+        assert!(seen.len() > 3, "{seen:?}");
+        let Some(other) = other.join().unwrap() else { return };
+        let other: Vec<[Value; 2]> = serde_json::from_str(&other).unwrap();
+        assert!(other.iter().all(|[rows, ids]| rows == ids), "{other:?}");
+        is_whole(&other.into_iter().map(|[rows, _]| rows).collect::<Vec<_>>());
+    });
+    assert_eq!(server.sql_value("SELECT count(DISTINCT id) FROM http_access").unwrap(), EVENTS * REQUESTS);
+    assert_eq!(server.sql_value("SELECT count(*) FROM http_access").unwrap(), EVENTS * REQUESTS);
+    sluice_text(&data, &["ledger", "--deep"]).unwrap();
 }

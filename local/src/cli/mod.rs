@@ -1,6 +1,7 @@
 //! The command line: one file per command, and what they share.
 
 mod collection;
+mod compact;
 mod completion;
 mod connection;
 mod cost;
@@ -80,6 +81,7 @@ enum Command {
     Status(status::Status),
     Ledger(ledger::Ledger),
     Tables(tables::Tables),
+    Compact(compact::Compact),
     Queues(queues::Queues),
     #[command(subcommand)]
     Quarantine(quarantine::Quarantine),
@@ -135,6 +137,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<(), Failure> {
                     Command::Status(args) => args.run(&client, &mut out).await,
                     Command::Ledger(args) => args.run(&client, &mut out).await,
                     Command::Tables(args) => args.run(&client, &mut out).await,
+                    Command::Compact(args) => args.run(&client, &mut out).await,
                     Command::Queues(args) => args.run(&client, &mut out).await,
                     Command::Quarantine(args) => args.run(&client, &mut out).await,
                     Command::Rules(args) => args.run(&client, &mut out).await,
@@ -197,6 +200,7 @@ mod tests {
                 "status",
                 "ledger",
                 "tables",
+                "compact",
                 "queues list",
                 "queues peek",
                 "queues redrive",

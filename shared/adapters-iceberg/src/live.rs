@@ -1,11 +1,12 @@
 //! What a reader of the tables sees: the files of the newest snapshot.
 
-use crate::snapshot::manifests;
 use crate::catalog::IcebergCatalog;
 use crate::columns::TIME;
+use crate::snapshot::manifests;
 use crate::unreadable;
 use iceberg::io::FileIO;
-use iceberg::spec::{ManifestContentType, ManifestFile, PrimitiveLiteral, TableMetadata};
+use iceberg::spec::{Literal, ManifestContentType, ManifestFile, PrimitiveLiteral, Struct, TableMetadata, Transform};
+use sluice_domain::time::{DAY_US, HOUR_US, Timestamp};
 use sluice_ports::{ErrorKind, PortError, TableFigures, TableFile};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +27,6 @@ impl IcebergCatalog {
 
     /// A table with delete files, which another engine wrote, is [`ErrorKind::Invalid`]: its rows are not the rows of its files.
     pub(crate) async fn files_of(&self, table: &str, metadata: &TableMetadata) -> Result<Vec<TableFile>, PortError> {
-        let time = metadata.current_schema().field_by_name(TIME).map(|field| field.id).unwrap_or_default();
         let mut files = Vec::new();
         let Some(snapshot) = metadata.current_snapshot() else { return Ok(files) };
         let known = self.manifests().remove(table).unwrap_or_default();
@@ -34,7 +34,7 @@ impl IcebergCatalog {
         for manifest in manifests(&self.bucket, snapshot).await? {
             let read = match known.get(&manifest.manifest_path) {
                 Some(read) => read.clone(),
-                None => Arc::new(self.read_manifest(table, &manifest, time).await?),
+                None => Arc::new(self.read_manifest(table, &manifest, metadata).await?),
             };
             files.extend(read.iter().cloned());
             used.insert(manifest.manifest_path, read);
@@ -43,7 +43,13 @@ impl IcebergCatalog {
         Ok(files)
     }
 
-    async fn read_manifest(&self, table: &str, manifest: &ManifestFile, time: i32) -> Result<Vec<TableFile>, PortError> {
+    async fn read_manifest(
+        &self,
+        table: &str,
+        manifest: &ManifestFile,
+        metadata: &TableMetadata,
+    ) -> Result<Vec<TableFile>, PortError> {
+        let time = metadata.current_schema().field_by_name(TIME).map(|field| field.id).unwrap_or_default();
         let mut files = Vec::new();
         let memory = FileIO::new_with_memory();
         self.bucket.fetch(&manifest.manifest_path, &memory).await?;
@@ -57,6 +63,7 @@ impl IcebergCatalog {
                 return Err(PortError::new(ErrorKind::Invalid, "catalog.load", what));
             }
             let file = entry.data_file();
+            let of_partition = partition_span(file.partition(), manifest.partition_spec_id, metadata);
             let bound = |datum: Option<&iceberg::spec::Datum>| match datum.map(|datum| datum.literal()) {
                 Some(PrimitiveLiteral::Long(micros)) => Some(*micros),
                 _ => None,
@@ -66,11 +73,30 @@ impl IcebergCatalog {
                 rows: file.record_count(),
                 size_bytes: file.file_size_in_bytes(),
                 time_us: (
-                    bound(file.lower_bounds().get(&time)).unwrap_or(i64::MIN),
-                    bound(file.upper_bounds().get(&time)).unwrap_or(i64::MAX),
+                    bound(file.lower_bounds().get(&time)).unwrap_or(of_partition.0),
+                    bound(file.upper_bounds().get(&time)).unwrap_or(of_partition.1),
                 ),
             });
         }
         Ok(files)
     }
+}
+
+/// The times that a partition may have, microseconds since the epoch: all there are, where the table is not cut by hour, day or month.
+fn partition_span(partition: &Struct, spec: i32, metadata: &TableMetadata) -> (i64, i64) {
+    let all = (i64::MIN, i64::MAX);
+    let Some(field) = metadata.partition_spec_by_id(spec).and_then(|spec| spec.fields().first()) else { return all };
+    let Some(Some(Literal::Primitive(PrimitiveLiteral::Int(number)))) = partition.iter().next() else { return all };
+    let unit = match field.transform {
+        Transform::Hour => HOUR_US,
+        Transform::Day => DAY_US,
+        Transform::Month => {
+            let year = 1970 + number.div_euclid(12);
+            let first = Timestamp::parse_rfc3339(&format!("{year:04}-{:02}-01T00:00:00Z", 1 + number.rem_euclid(12)));
+            return first.map_or(all, |first| (first.micros(), first.month().1.micros() - 1));
+        }
+        _ => return all,
+    };
+    let start = i64::from(*number) * unit;
+    (start, start + unit - 1)
 }

@@ -24,7 +24,8 @@ pub(crate) async fn change(
     let added = replace.added.iter().map(|file| changing.data_file(file)).collect::<Result<Vec<_>, _>>()?;
     let keys: HashSet<&str> = replace.removed.iter().map(String::as_str).collect();
     let before = changing.manifests().await?;
-    let (rest, removed) = changing.without(before, |location| bucket.key(location).is_ok_and(|key| keys.contains(key))).await?;
+    let (rest, removed) =
+        changing.without(before, |location| bucket.key(location).is_ok_and(|key| keys.contains(key))).await?;
     if removed.len() != keys.len() {
         let found: HashSet<&str> = removed.iter().filter_map(|file| bucket.key(file.file_path()).ok()).collect();
         let missing = keys.difference(&found).next().copied().unwrap_or_default();

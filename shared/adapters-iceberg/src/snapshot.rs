@@ -299,7 +299,9 @@ impl<'a> Changing<'a> {
 
     /// Describes a data file: it is added as it is, with what is known of it.
     pub(crate) fn data_file(&self, file: &TableFile) -> Result<DataFile, PortError> {
-        let invalid = |what: String| PortError::new(ErrorKind::Invalid, self.operation, format!("the file `{}`: {what}", file.key));
+        let invalid = |what: String| {
+            PortError::new(ErrorKind::Invalid, self.operation, format!("the file `{}`: {what}", file.key))
+        };
         let spec = self.metadata.default_partition_spec();
         let time = self.metadata.current_schema().field_by_name(TIME).map(|field| field.id);
         let time = time.ok_or_else(|| invalid(format!("the table has no column `{TIME}`")))?;

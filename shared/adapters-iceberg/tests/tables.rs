@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use sluice_adapters_iceberg::{IcebergCatalog, SqlitePointers};
 use sluice_domain::schema::Registry;
-use sluice_ports::{Append, Catalog, ErrorKind, TableFile, Objects};
+use sluice_ports::{Append, Catalog, ErrorKind, Objects, TableFile};
 use sluice_testkit::contract;
 use sluice_testkit::memory::MemoryObjects;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ fn registry() -> Arc<Registry> {
             r#"{{"type":"object","x-type":"t.{name}","x-partition":"{partition}","properties":{{"n":{{"type":"integer","x-column-id":101}}}}}}"#
         )
     };
-    let texts = [("a", "hour"), ("b", "day"), ("c", "month"), ("d", "day"), ("e", "hour")].map(|(n, p)| (n, schema(n, p)));
+    let texts =
+        [("a", "hour"), ("b", "day"), ("c", "month"), ("d", "day"), ("e", "hour")].map(|(n, p)| (n, schema(n, p)));
     let generic = ("event", include_str!("../../../schemas/event.json").to_owned());
     let files: Vec<(&str, String)> = texts.into_iter().chain([generic]).collect();
     Arc::new(Registry::load(files.iter().map(|(name, text)| (*name, text.as_str()))).unwrap())

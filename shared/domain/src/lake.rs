@@ -77,12 +77,7 @@ pub trait RowCount: Send + Sync {
 /// Makes few data files of many.
 pub trait Rewriter: Send + Sync {
     /// Begins on a partition of so many rows. Rows whose `userid` is one of `erased` are left out.
-    fn begin(
-        &self,
-        schema: &Schema,
-        rows: u64,
-        erased: &BTreeSet<String>,
-    ) -> Result<Box<dyn Rewrite>, EncodeError>;
+    fn begin(&self, schema: &Schema, rows: u64, erased: &BTreeSet<String>) -> Result<Box<dyn Rewrite>, EncodeError>;
 }
 
 /// The rows of one partition on their way into other files: sorted by (`x-sort`, `time`, `source`, `id`), one row per identity (`source`,

@@ -8,7 +8,7 @@
 mod relation;
 
 use crate::json::{self, Node, Object, Value};
-use crate::time::Timestamp;
+use crate::time::{DAY_US, HOUR_US, Timestamp};
 use chrono_tz::Tz;
 use relation::Relations;
 use serde_json::{Map, Value as Json, json};
@@ -110,6 +110,15 @@ impl Partition {
             Self::Hour => format!("dt={date}/hour={:02}", time.hour()),
             Self::Day => format!("dt={date}"),
             Self::Month => format!("dt={}-01", &date[..7]),
+        }
+    }
+
+    /// The first moment of the partition of a moment, and the first one after it.
+    pub fn span(self, time: Timestamp) -> (Timestamp, Timestamp) {
+        match self {
+            Self::Hour => time.window(HOUR_US, Tz::UTC),
+            Self::Day => time.window(DAY_US, Tz::UTC),
+            Self::Month => time.month(),
         }
     }
 }

@@ -136,6 +136,18 @@ impl Timestamp {
         format!("{:04}.{:02}", date.year(), date.month())
     }
 
+    /// The UTC month that holds this moment, `[start, end)`.
+    pub fn month(self) -> (Self, Self) {
+        let first = |date: NaiveDate| {
+            let day = date.with_day(1).unwrap_or(date).signed_duration_since(NaiveDate::default()).num_days();
+            Self(day * DAY_US)
+        };
+        let start = first(self.utc().date_naive());
+        // The first of the next month is among the days that follow the 28th.
+        let end = first(start.plus_micros(31 * DAY_US).utc().date_naive());
+        (start, end)
+    }
+
     /// The wall clock in a zone.
     pub fn in_zone(self, zone: Tz) -> NaiveDateTime {
         let utc = self.utc().naive_utc();
@@ -300,6 +312,19 @@ mod tests {
 
     fn micros(text: &str) -> Option<i64> {
         Timestamp::parse_rfc3339(text).map(Timestamp::micros)
+    }
+
+    #[test]
+    fn a_month_ends_where_the_next_begins() {
+        let at = |text: &str| Timestamp::parse_rfc3339(text).unwrap();
+        for (moment, start, end) in [
+            ("2026-11-21T10:00:00Z", "2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z"),
+            ("2026-12-31T23:59:59.999999Z", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"),
+            ("2028-02-01T00:00:00Z", "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"),
+            ("1969-01-31T00:00:00Z", "1969-01-01T00:00:00Z", "1969-02-01T00:00:00Z"),
+        ] {
+            assert_eq!(at(moment).month(), (at(start), at(end)), "{moment}");
+        }
     }
 
     #[test]

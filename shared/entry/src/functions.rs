@@ -8,6 +8,7 @@ use serde::Deserialize;
 use sluice_domain::time::Timestamp;
 use sluice_stages::api::Api;
 use sluice_stages::commit::Commit;
+use sluice_stages::compact::{Asked, Compact};
 use sluice_stages::convert::Convert;
 use sluice_stages::detect::Detect;
 use sluice_stages::http::{Request, Response};
@@ -136,8 +137,23 @@ impl Function for CommitFunction {
         if !is_tick(event) {
             return take(&self.0, event, now).await;
         }
-        self.0.tick().await.map_err(|source| InvokeError::Stage { function: "commit", source })?;
+        self.0.tick(now).await.map_err(|source| InvokeError::Stage { function: "commit", source })?;
         Ok(b"{}".to_vec())
+    }
+}
+
+/// `compact`: the clock's tick, which compacts what is due and removes what nothing refers to.
+pub struct CompactFunction(pub Compact);
+
+#[async_trait]
+impl Function for CompactFunction {
+    async fn invoke(&self, _: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
+        let failed = |source| InvokeError::Stage { function: "compact", source };
+        let run = self.0.run(Asked::default(), now).await.map_err(failed)?;
+        if run.finished {
+            self.0.sweep(now).await.map_err(failed)?;
+        }
+        Ok(format!("{{\"compacted\":{},\"finished\":{}}}", run.compacted.len(), run.finished).into_bytes())
     }
 }
 
@@ -187,14 +203,6 @@ fn is_tick(event: &[u8]) -> bool {
     event.len() < 1_024 && serde_json::from_slice::<Tick>(event).is_ok_and(|t| t.tick.is_some())
 }
 
-#[async_trait]
-impl QueueStage for Commit {
-    const VERB: &'static str = "commit";
-    async fn take(&self, items: &[Item], _: Timestamp) -> Vec<Outcome> {
-        self.run(items).await
-    }
-}
-
 macro_rules! stages {
     ($($kind:ident $method:ident $stage:ident $verb:literal = $run:ident;)*) => { $(stages!(@ $kind $method $stage $verb $run);)* };
     (@ http $method:ident $stage:ident $verb:literal $run:ident) => {
@@ -221,6 +229,7 @@ stages! {
     http answer Ingest "ingest" = handle;
     http answer Api "api" = handle;
     queue take Convert "convert" = run;
+    queue take Commit "commit" = run;
     queue take Index "index" = run;
     queue take Detect "detect" = run;
     queue take Notify "notify" = run;

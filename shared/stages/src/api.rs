@@ -5,6 +5,7 @@
 //! known keys and members that are refused, up to [`MAX_REFUSED_PER_HOUR`]; calls of nobody known are not, since anybody can make them.
 
 mod channels;
+mod compact;
 mod game;
 mod incidents;
 pub mod members;
@@ -19,6 +20,7 @@ use self::retention::Retention;
 use crate::access::{self, DEFAULT_MAX_AGE_DAYS, Denial, KeySpec, Keys, Right, Scope};
 use crate::attempts::Attempts;
 use crate::channels::Channels;
+use crate::compact::Compact;
 use crate::http::{Request, Response};
 use crate::ledger::audit::{self, Asked, AuditPorts, Audited};
 use crate::ledger::{self, Counts, Report, Sink};
@@ -89,6 +91,8 @@ pub struct ApiPorts {
     pub requests: Arc<Requests>,
     /// The lake's tables; `None` where nobody makes them.
     pub catalog: Option<Arc<dyn Catalog>>,
+    /// Compacts them when it is asked to; `None` where only the clock asks.
+    pub compact: Option<Arc<Compact>>,
     /// Mails in a folder; `None` where mails are sent.
     pub outbox: Option<Arc<dyn Outbox>>,
 }
@@ -155,6 +159,7 @@ impl Api {
             (["keys", "current"], "GET") => self.current_key(call).await,
             (["keys", id], "DELETE") if *id != "current" => self.revoke_key(call, id).await,
             (["tables"], "GET") => self.tables(call).await,
+            (["tables", "compact"], "POST") => self.compact(call).await,
             (["game", "config"], "GET") => self.game_config(call).await,
             (["game", "ranking"], "GET") => self.ranking(call).await,
             (["outbox"], "GET") => self.list_outbox(call).await,

@@ -27,7 +27,8 @@
 //!   commits. A record is made of items that are open, so of none of an earlier one. What was read before another committer went on
 //!   fails by the row's version.
 //! - *A settled item is in the table.* It is settled on the evidence that a record lists it and that the property has reached the record's
-//!   number. Both stay true, so a settlement may land late or twice.
+//!   number. Both stay true, so a settlement may land late. Its rows are counted in the same step, which finds the item as it was read or
+//!   does nothing, so they are counted once.
 //! - *An incomplete record is not executed.* Items that are missing were settled, so the table has gone on, and the swap would find that out;
 //!   the committer begins again with the load.
 //! - *No item is forgotten.* It stays open until its files are in the table, and whatever made it, a lost message included, the clock's tick
@@ -42,8 +43,9 @@ use crate::item::{Item, Outcome};
 use crate::rows::corrupt;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sluice_domain::time::Timestamp;
 use sluice_ports::{
-    Append, Catalog, Condition, ErrorKind, Key, Message, TableFile, PortError, Queue, Table, TableHead, Write,
+    Append, Catalog, Condition, ErrorKind, Key, Message, PortError, Queue, Table, TableFile, TableHead, Write,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,8 +56,6 @@ pub const PROPERTY: &str = "sluice.commit";
 
 /// Items of a record: their names fit its row.
 const MAX_ITEMS: usize = 1_000;
-/// Items that are settled in one transaction. An item has up to 300 KB, and DynamoDB takes 4 MB.
-const SETTLED_AT_ONCE: usize = 10;
 /// How often a table is looked at without getting on before it is left for another delivery.
 const LOOKS: usize = 6;
 
@@ -134,7 +134,7 @@ impl Commit {
     }
 
     /// Brings the tables that queued messages name up to date; one outcome per item, in order.
-    pub async fn run(&self, items: &[Item]) -> Vec<Outcome> {
+    pub async fn run(&self, items: &[Item], now: Timestamp) -> Vec<Outcome> {
         let began = Instant::now();
         let mut tables: BTreeMap<String, Outcome> = BTreeMap::new();
         let mut outcomes = Vec::with_capacity(items.len());
@@ -146,7 +146,7 @@ impl Commit {
                 continue;
             };
             if !tables.contains_key(&table) {
-                let outcome = match self.bring_up_to_date(&table, began).await {
+                let outcome = match self.bring_up_to_date(&table, now, began).await {
                     Ok(()) => Outcome::Done,
                     Err(e) => retry(&e.to_string()),
                 };
@@ -158,7 +158,7 @@ impl Commit {
     }
 
     /// Brings every table up to date that has open items, announced or not. The first error is answered, when all have had their turn.
-    pub async fn tick(&self) -> Result<(), PortError> {
+    pub async fn tick(&self, now: Timestamp) -> Result<(), PortError> {
         let began = Instant::now();
         let mut first_failure = None;
         let state = self.ports.table.as_ref();
@@ -166,20 +166,20 @@ impl Commit {
             if groups::oldest_open(state, &table, 1, 1).await?.is_empty() {
                 continue;
             }
-            if let Err(error) = self.bring_up_to_date(&table, began).await {
+            if let Err(error) = self.bring_up_to_date(&table, now, began).await {
                 first_failure.get_or_insert(error);
             }
         }
         first_failure.map_or(Ok(()), Err)
     }
 
-    async fn bring_up_to_date(&self, table: &str, began: Instant) -> Result<(), PortError> {
+    async fn bring_up_to_date(&self, table: &str, now: Timestamp, began: Instant) -> Result<(), PortError> {
         let mut looks = 0;
         loop {
             if began.elapsed() > self.settings.budget {
                 return Err(PortError::new(ErrorKind::Throttled, "catalog.append", "there is no time left"));
             }
-            match self.step(table).await? {
+            match self.step(table, now).await? {
                 Step::Finished => return Ok(()),
                 Step::Further => looks = 0,
                 Step::Overtaken(error) => {
@@ -193,7 +193,7 @@ impl Commit {
         }
     }
 
-    async fn step(&self, table: &str) -> Result<Step, PortError> {
+    async fn step(&self, table: &str, now: Timestamp) -> Result<Step, PortError> {
         let state = self.ports.table.as_ref();
         let Some(head) = self.ports.catalog.load(table).await? else {
             return self.create(table).await;
@@ -210,7 +210,7 @@ impl Commit {
             Some(record) if record.number != done => Ok(Step::Overtaken(disagree(table, done, &record))),
             None if done != 0 => Ok(Step::Overtaken(disagree(table, done, &Record { number: 0, items: Vec::new() }))),
             record => {
-                self.settle(table, record.as_ref()).await?;
+                self.settle(table, record.as_ref(), now).await?;
                 let items = groups::oldest_open(state, table, MAX_ITEMS, self.settings.max_files).await?;
                 if items.is_empty() {
                     return Ok(Step::Finished);
@@ -283,7 +283,7 @@ impl Commit {
     }
 
     /// Moves the items of a record that has taken effect out of the open ones. `Ok` means that none of them is open.
-    async fn settle(&self, table: &str, record: Option<&Record>) -> Result<(), PortError> {
+    async fn settle(&self, table: &str, record: Option<&Record>, now: Timestamp) -> Result<(), PortError> {
         let Some(record) = record else { return Ok(()) };
         let state = self.ports.table.as_ref();
         let mut failure = None;
@@ -292,8 +292,7 @@ impl Commit {
             if open.is_empty() {
                 return Ok(());
             }
-            for items in open.chunks(SETTLED_AT_ONCE) {
-                let writes = items.iter().flat_map(|item| groups::settlement(table, item)).collect();
+            for writes in groups::settlements(table, open, now)? {
                 match state.write(writes).await {
                     Ok(()) => {}
                     // Another one settles them too, or it is not known whether they are.

@@ -27,7 +27,8 @@
 //! than that is stored again. Rows `("table", name)` say which tables there are.
 //!
 //! Rows `("file#<table>", …)` list files that count and are *open*: not in the table's own metadata yet. [`crate::commit`] moves them to
-//! `("filed#<table>", …)` when they are. Both together are what the lake holds, and do not expire.
+//! `("filed#<table>", …)` when they are, where they live 35 days, and adds their rows to `("filed-rows#<table>", <counter>)` in the same
+//! step. What the table has made of them since is its own to say.
 
 use crate::rows::{all, corrupt, expiry};
 use futures::StreamExt as _;
@@ -57,6 +58,12 @@ pub const MAX_BATCH_ID_BYTES: usize = 128;
 const FILE_ITEM_BYTES: usize = 300_000;
 /// Open items that are read at once; each may have [`FILE_ITEM_BYTES`].
 const OPEN_PAGE: usize = 100;
+/// Items that are settled in one transaction: an item has up to [`FILE_ITEM_BYTES`], and DynamoDB takes 4 MB.
+const SETTLED_AT_ONCE: usize = 10;
+/// Writes of a transaction, as DynamoDB takes them.
+const MAX_WRITES: usize = 100;
+/// Field of a row that counts rows.
+const ROWS: &str = "rows";
 /// Claims that are written at the same time.
 const CLAIMS_AT_ONCE: usize = 32;
 /// How often a claim looks at the rows before it gives a batch back.
@@ -106,8 +113,8 @@ struct Entries {
     files: Vec<Entry>,
 }
 
-/// The files that count of a lake table: those of committed groups, in no particular order of time. An error is the table's own, or
-/// [`ErrorKind::Corrupt`] for an item that cannot be read.
+/// The files of committed groups of a lake table as they were recorded, open ones and those that were settled in the last 35 days, in no
+/// particular order of time. An error is the table's own, or [`ErrorKind::Corrupt`] for an item that cannot be read.
 pub async fn recorded_files(table: &dyn Table, lake_table: &str) -> Result<Vec<RecordedFile>, PortError> {
     // The open ones first: an item that is settled meanwhile is in both lists, and never in none.
     let open = all(table, &open_partition(lake_table)).await?;
@@ -120,6 +127,12 @@ pub async fn recorded_files(table: &dyn Table, lake_table: &str) -> Result<Vec<R
         }
     }
     Ok(files)
+}
+
+/// The files of a lake table that count and are open.
+pub(crate) async fn open(table: &dyn Table, lake_table: &str) -> Result<Vec<RecordedFile>, PortError> {
+    let items = all(table, &open_partition(lake_table)).await?;
+    Ok(items.into_iter().map(files_of).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
 /// The files that an item lists.
@@ -194,11 +207,53 @@ pub(crate) async fn still_open(table: &dyn Table, lake_table: &str, names: &[Str
     Ok(table.get(&keys).await?.into_iter().flatten().collect())
 }
 
-/// What settles an open item whose files are in the table.
-pub(crate) fn settlement(lake_table: &str, item: &Item) -> [Write; 2] {
-    let key = Key::new(settled_partition(lake_table), &item.key.sort);
-    let put = Write::Put { key, value: item.value.clone(), condition: Condition::Any, expires_at: None };
-    [put, Write::Delete { key: item.key.clone(), condition: Condition::Any }]
+/// What settles open items whose files are in the table, as transactions: as many items in each as fit. An item that is not open any more as
+/// it was read is a conflict, so that its rows are counted once.
+pub(crate) fn settlements(lake_table: &str, items: Vec<Item>, now: Timestamp) -> Result<Vec<Vec<Write>>, PortError> {
+    let mut transactions = Vec::new();
+    let mut moves: Vec<Write> = Vec::new();
+    let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+    let mut close = |moves: &mut Vec<Write>, counted: &mut BTreeMap<String, u64>| {
+        let add = |(counter, rows): (String, u64)| Write::Add {
+            key: Key::new(settled_counters(lake_table), counter),
+            deltas: vec![(ROWS.into(), i64::try_from(rows).unwrap_or(i64::MAX))],
+            expires_at: None,
+        };
+        let mut writes = std::mem::take(moves);
+        writes.extend(std::mem::take(counted).into_iter().map(add));
+        transactions.push(writes);
+    };
+    for item in items {
+        let (key, version, value) = (item.key.clone(), item.version, item.value.clone());
+        let mut of_item: BTreeMap<String, u64> = BTreeMap::new();
+        for (counter, rows) in files_of(item)?.into_iter().flat_map(|file| file.counted) {
+            *of_item.entry(counter).or_default() += rows;
+        }
+        let more = of_item.keys().filter(|counter| !counted.contains_key(*counter)).count();
+        if moves.len() == 2 * SETTLED_AT_ONCE || moves.len() + 2 + counted.len() + more > MAX_WRITES {
+            close(&mut moves, &mut counted);
+        }
+        for (counter, rows) in of_item {
+            *counted.entry(counter).or_default() += rows;
+        }
+        let settled = Key::new(settled_partition(lake_table), &key.sort);
+        let expires_at = Some(expiry(now, KEEP_US));
+        moves.push(Write::Put { key: settled, value, condition: Condition::Any, expires_at });
+        moves.push(Write::Delete { key, condition: Condition::Version(version) });
+    }
+    if !moves.is_empty() {
+        close(&mut moves, &mut counted);
+    }
+    Ok(transactions)
+}
+
+/// How many rows of a lake table were settled, by the counter of the ledger that they belong to.
+pub(crate) async fn settled_rows(table: &dyn Table, lake_table: &str) -> Result<BTreeMap<String, u64>, PortError> {
+    let rows = |item: Item| match item.value[ROWS].as_u64() {
+        Some(rows) => Ok((item.key.sort, rows)),
+        None => Err(corrupt(&item.key)),
+    };
+    all(table, &settled_counters(lake_table)).await?.into_iter().map(rows).collect()
 }
 
 /// The lake tables that groups have written to, sorted. One of them may have no file yet.
@@ -208,6 +263,10 @@ pub async fn recorded_tables(table: &dyn Table) -> Result<Vec<String>, PortError
 
 fn open_partition(lake_table: &str) -> String {
     format!("file#{lake_table}")
+}
+
+fn settled_counters(lake_table: &str) -> String {
+    format!("filed-rows#{lake_table}")
 }
 
 fn settled_partition(lake_table: &str) -> String {

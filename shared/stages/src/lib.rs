@@ -10,6 +10,7 @@ pub mod api;
 pub mod attempts;
 pub mod channels;
 pub mod commit;
+pub mod compact;
 pub mod convert;
 pub mod detect;
 pub mod exposition;

@@ -67,6 +67,7 @@ const EVENTS: &str = r##"{"oneOf":[{"$ref":"#/components/schemas/Event"},{"type"
 const GAME_START: &str = r#"{"type":"object","required":["userId"],"properties":{"userId":{"type":["number","string"]},"timestamp":{"type":["number","string","null"]},"event":{"enum":["game_start",null]},"details":{"type":["object","null"],"properties":{"clickedAt":{"type":["integer","null"]}}}}}"#;
 const GAME_DATA: &str = r#"{"type":"object","required":["userId","totalSquares","clickedCount"],"properties":{"userId":{"type":["number","string"]},"timestamp":{"type":["number","string","null"]},"totalSquares":{"type":"integer","minimum":0},"clickedCount":{"type":"integer","minimum":0},"successRate":{"type":["number","null"]}}}"#;
 const SQL: &str = r#"{"type":"object","required":["sql"],"additionalProperties":false,"properties":{"sql":{"type":"string"},"parameters":{"type":"array"},"max_rows":{"type":"integer","minimum":1}}}"#;
+const COMPACT: &str = r#"{"type":"object","additionalProperties":false,"properties":{"table":{"type":["string","null"]},"partition":{"type":["string","null"]},"dry_run":{"type":"boolean"}}}"#;
 const REDRIVE: &str =
     r#"{"type":"object","additionalProperties":false,"properties":{"limit":{"type":"integer","minimum":0}}}"#;
 const NEW_KEY: &str = r#"{"type":"object","additionalProperties":false,"properties":{"scope":{"enum":["write","read","admin"]},"sources":{"type":"array","items":{"type":"string"}},"types":{"type":"array","items":{"type":"string"}},"origins":{"type":"array","items":{"type":"string"}},"max_age_days":{"type":["integer","null"],"minimum":0},"rate_per_s":{"type":["integer","null"],"minimum":1},"name":{"type":"string"}}}"#;
@@ -106,6 +107,7 @@ pub const OPERATIONS: &[Operation] = &[
     },
     post("/v1/sql", Needs::Read, "Runs one SELECT over the lake", SQL),
     get("/v1/tables", Needs::Read, "The tables of the lake with their columns, and their figures"),
+    post("/v1/tables/compact", Needs::Edit, "Merges small files of the lake now", COMPACT),
     get("/v1/retention", Needs::Read, "How long what is kept is kept"),
     Operation {
         query: &["index"],

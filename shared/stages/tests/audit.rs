@@ -7,12 +7,15 @@ use serde_json::{Value, json};
 use sluice_domain::lake::{EncodeError, RowCount};
 use sluice_domain::time::{HOUR_US, Timestamp};
 use sluice_ports::{
-    Document, DocumentOutcome, IndexTemplate, Key, Objects, PortError, PutMode, Search, Table, Tally, Write,
+    Catalog, Document, DocumentOutcome, IndexTemplate, Key, Objects, PortError, PutMode, Replace, Search, Table,
+    TableFile, Tally, Write,
 };
+use sluice_stages::commit::{Commit, CommitPorts, CommitSettings};
+use sluice_stages::compact::REPEATED;
 use sluice_stages::groups::{Contents, Ended, Groups, RecordedFile, Wanted};
 use sluice_stages::ledger::audit::{Asked, AuditPorts, Audited, audit};
 use sluice_stages::ledger::{self, Fate, Sink};
-use sluice_testkit::memory::{MemoryObjects, MemoryTable};
+use sluice_testkit::memory::{MemoryCatalog, MemoryObjects, MemoryTable};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -54,6 +57,7 @@ struct World {
     table: Arc<MemoryTable>,
     objects: Arc<MemoryObjects>,
     search: Arc<Counted>,
+    catalog: Arc<MemoryCatalog>,
     ports: AuditPorts,
     files: u32,
 }
@@ -70,13 +74,15 @@ impl World {
     fn new() -> Self {
         let (table, objects) = (Arc::new(MemoryTable::new()), Arc::new(MemoryObjects::new()));
         let search = Arc::new(Counted::default());
+        let catalog = Arc::new(MemoryCatalog::new());
         let ports = AuditPorts {
+            catalog: Some(catalog.clone()),
             table: table.clone(),
             objects: objects.clone(),
             search: search.clone(),
             row_count: Arc::new(Lines),
         };
-        Self { table, objects, search, ports, files: 0 }
+        Self { table, objects, search, catalog, ports, files: 0 }
     }
 
     async fn accept(&self, events: u64) {
@@ -119,6 +125,31 @@ impl World {
         self.table.write(vec![write]).await.unwrap();
         let hour_ms = received().micros() / HOUR_US * HOUR_US / 1_000;
         *self.search.0.lock().unwrap().entry(hour_ms).or_default() += documents;
+    }
+
+    /// What is recorded becomes part of its table.
+    async fn commit(&self) {
+        let ports = CommitPorts { table: self.table.clone(), catalog: self.catalog.clone() };
+        Commit::new(ports, CommitSettings::default()).tick(received()).await.unwrap();
+    }
+
+    /// The files of the table become one with so many rows; so many are said to be repeated.
+    async fn replace(&self, rows: u64, repeated: u64) -> String {
+        let (head, files) = self.catalog.files("web_event").await.unwrap().unwrap();
+        let key = format!("lake/web_event/data/{}.parquet", head.token);
+        let bytes = Bytes::from("row\n".repeat(usize::try_from(rows).unwrap()));
+        let time = received().micros();
+        let added = TableFile { key: key.clone(), rows, size_bytes: bytes.len() as u64, time_us: (time, time) };
+        self.objects.put(&key, bytes, PutMode::IfAbsent).await.unwrap();
+        let replace = Replace {
+            table: "web_event".into(),
+            token: head.token,
+            removed: files.into_iter().map(|file| file.key).collect(),
+            added: vec![added],
+            properties: BTreeMap::from([(REPEATED.into(), repeated.to_string())]),
+        };
+        self.catalog.replace(replace).await.unwrap();
+        key
     }
 
     async fn audit(&self, sinks: &[Sink], deep: bool, now: Timestamp) -> Audited {
@@ -212,4 +243,65 @@ async fn a_sink_that_is_off_is_not_looked_at() {
     let world = World::new();
     world.accept(5).await;
     assert!(world.audit(&[], false, later()).await.adds_up);
+}
+
+#[tokio::test]
+async fn what_is_in_its_table_adds_up_before_and_after_it_was_compacted() {
+    let mut world = World::new();
+    world.accept(10).await;
+    world.store(3).await;
+    let settled = world.store(2).await;
+    world.commit().await;
+    world.store(5).await;
+    let adds_up = async |world: &World, files: u64| {
+        let audited = world.audit(&[Sink::Lake], true, later()).await;
+        assert!(audited.adds_up, "{audited:?}");
+        assert_eq!((audited.files, audited.hours[0].durable[&Sink::Lake]), (files, 10));
+    };
+    adds_up(&world, 3).await;
+    world.replace(4, 1).await;
+    // As the sweep does when no snapshot needs it any more.
+    world.objects.delete(&settled).await.unwrap();
+    adds_up(&world, 2).await;
+    world.commit().await;
+    adds_up(&world, 2).await;
+    world.replace(8, 2).await;
+    adds_up(&world, 1).await;
+}
+
+#[tokio::test]
+async fn a_table_that_lost_rows_or_has_rows_that_nobody_stored_is_red_at_once() {
+    for (rows, repeated, what) in [
+        (4, 0, "the table `web_event` has 4 rows, and 0 were removed, but 5 were stored in it"),
+        (4, 2, "the table `web_event` has 4 rows, and 2 were removed, but only 5 were stored"),
+    ] {
+        let mut world = World::new();
+        world.accept(5).await;
+        world.store(5).await;
+        world.commit().await;
+        assert!(world.audit(&[Sink::Lake], true, received()).await.adds_up);
+        world.replace(rows, repeated).await;
+        let audited = world.audit(&[Sink::Lake], false, received()).await;
+        assert_eq!((audited.problems, audited.told[0].what.as_str()), (1, what));
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_a_table_that_is_gone_or_damaged_is_red_at_once() {
+    for (damage, how) in [(None, "is gone"), (Some("row\n"), "has 4 bytes instead of 20"), (Some("r\n"), "says")] {
+        let mut world = World::new();
+        world.accept(5).await;
+        world.store(5).await;
+        world.commit().await;
+        let key = world.replace(5, 0).await;
+        world.objects.delete(&key).await.unwrap();
+        if let Some(text) = damage {
+            let times = if text.len() == 2 { 10 } else { 1 };
+            world.objects.put(&key, Bytes::from(text.repeat(times)), PutMode::Overwrite).await.unwrap();
+        }
+        let audited = world.audit(&[Sink::Lake], true, received()).await;
+        assert_eq!(audited.problems, 1, "{audited:?}");
+        let told = &audited.told[0].what;
+        assert!(told.contains(&key) && told.contains("`web_event`") && told.contains(how), "{told}");
+    }
 }

@@ -59,7 +59,7 @@ impl World {
     async fn assert_committed(&self, table: &str) {
         let mut recorded = self.recorded.lock().unwrap()[table].clone();
         recorded.sort();
-        let mut live: Vec<String> = self.catalog.inner().files(table).into_iter().map(|file| file.key).collect();
+        let mut live: Vec<String> = self.catalog.inner().live(table).into_iter().map(|file| file.key).collect();
         live.sort();
         assert_eq!(live, recorded, "the table's files");
         let open = format!("file#{table}");
@@ -97,13 +97,16 @@ async fn recorded_files_become_part_of_their_tables() {
     for files in [3, 1] {
         world.record("a", files).await;
         world.record("b", files).await;
-        assert_eq!(commit.run(&[of("a"), of("b"), of("a")]).await, [Outcome::Done, Outcome::Done, Outcome::Done]);
+        assert_eq!(
+            commit.run(&[of("a"), of("b"), of("a")], now()).await,
+            [Outcome::Done, Outcome::Done, Outcome::Done]
+        );
         world.assert_committed("a").await;
         world.assert_committed("b").await;
     }
     assert_eq!(world.number("a").await, 2, "one commit for each group");
     let before = world.catalog.inner().load("a").await.unwrap();
-    assert_eq!(commit.run(&[of("a")]).await, [Outcome::Done]);
+    assert_eq!(commit.run(&[of("a")], now()).await, [Outcome::Done]);
     assert_eq!(world.catalog.inner().load("a").await.unwrap(), before, "a message that comes again changes nothing");
 }
 
@@ -112,8 +115,8 @@ async fn a_message_that_names_nothing_is_done() {
     let world = World::new();
     let commit = world.commit(CommitSettings::default());
     let messages = ["", "{}", "[]", r#"{"table":1}"#].map(message);
-    assert!(commit.run(&messages).await.iter().all(|outcome| *outcome == Outcome::Done));
-    assert_eq!(commit.run(&[of("nothing")]).await, [Outcome::Done]);
+    assert!(commit.run(&messages, now()).await.iter().all(|outcome| *outcome == Outcome::Done));
+    assert_eq!(commit.run(&[of("nothing")], now()).await, [Outcome::Done]);
     assert_eq!(world.catalog.inner().tables(), [""; 0], "a table is made for its first files");
 }
 
@@ -124,10 +127,10 @@ async fn a_backlog_is_committed_in_bounded_steps_of_the_oldest_first() {
     for files in [4, 4, 4, 25, 1] {
         world.record("a", files).await;
     }
-    assert_eq!(commit.run(&[of("a")]).await, [Outcome::Done]);
+    assert_eq!(commit.run(&[of("a")], now()).await, [Outcome::Done]);
     world.assert_committed("a").await;
     assert_eq!(world.number("a").await, 3, "12, 25 and 1 files");
-    let keys: Vec<String> = world.catalog.inner().files("a").into_iter().map(|file| file.key).collect();
+    let keys: Vec<String> = world.catalog.inner().live("a").into_iter().map(|file| file.key).collect();
     let recorded = world.recorded.lock().unwrap()["a"].clone();
     assert_eq!(keys[..12], recorded[..12]);
 }
@@ -138,16 +141,16 @@ async fn the_tick_finds_what_no_message_told_of_and_leaves_the_rest_alone() {
     let commit = world.commit(CommitSettings::default());
     world.record("a", 2).await;
     world.record("b", 2).await;
-    commit.tick().await.unwrap();
+    commit.tick(now()).await.unwrap();
     world.assert_committed("a").await;
     world.assert_committed("b").await;
     let loads = world.catalog.calls("catalog.load");
-    commit.tick().await.unwrap();
+    commit.tick(now()).await.unwrap();
     assert_eq!(world.catalog.calls("catalog.load"), loads, "no table is loaded that has nothing new");
     world.record("b", 1).await;
     world.record("a", 1).await;
     world.catalog.script("catalog.append", [Fault::Before(ErrorKind::Unavailable)]);
-    assert_eq!(commit.tick().await.unwrap_err().kind, ErrorKind::Unavailable);
+    assert_eq!(commit.tick(now()).await.unwrap_err().kind, ErrorKind::Unavailable);
     world.assert_committed("b").await;
 }
 
@@ -162,7 +165,7 @@ async fn what_timed_out_is_looked_up() {
                 _ => world.catalog.script(operation, [fault]),
             };
             on(operation, fault.clone());
-            assert_eq!(world.commit(CommitSettings::default()).run(&[of("a")]).await, [Outcome::Done]);
+            assert_eq!(world.commit(CommitSettings::default()).run(&[of("a")], now()).await, [Outcome::Done]);
             world.assert_committed("a").await;
             assert_eq!(world.number("a").await, 1, "{operation} {fault:?}");
         }
@@ -176,12 +179,12 @@ async fn a_conflict_with_another_engine_is_tried_again_and_not_for_ever() {
     let commit = world.commit(CommitSettings::default());
     let conflict = || Fault::Before(ErrorKind::Conflict);
     world.catalog.script("catalog.append", [conflict(), conflict()]);
-    assert_eq!(commit.run(&[of("a")]).await, [Outcome::Done]);
+    assert_eq!(commit.run(&[of("a")], now()).await, [Outcome::Done]);
     world.record("a", 1).await;
     world.catalog.always("catalog.append", conflict());
-    assert!(why(&commit.run(&[of("a")]).await[0]).contains("injected"));
+    assert!(why(&commit.run(&[of("a")], now()).await[0]).contains("injected"));
     world.catalog.always("catalog.append", Fault::Pass);
-    assert_eq!(commit.run(&[of("a")]).await, [Outcome::Done]);
+    assert_eq!(commit.run(&[of("a")], now()).await, [Outcome::Done]);
     world.assert_committed("a").await;
 }
 
@@ -190,16 +193,16 @@ async fn a_table_that_was_dropped_is_not_begun_anew() {
     let world = World::new();
     let commit = world.commit(CommitSettings::default());
     world.record("a", 2).await;
-    commit.run(&[of("a")]).await;
+    commit.run(&[of("a")], now()).await;
     world.record("a", 1).await;
     world.catalog.inner().drop_table("a");
-    let outcomes = commit.run(&[of("a")]).await;
+    let outcomes = commit.run(&[of("a")], now()).await;
     assert!(why(&outcomes[0]).contains("the table `a` has commit 0, and its record is of commit 1"), "{outcomes:?}");
     assert_eq!(world.catalog.inner().tables(), [""; 0]);
     // Nor where somebody made it again.
     world.catalog.inner().create("a").await.unwrap();
-    assert!(why(&commit.run(&[of("a")]).await[0]).contains("has commit 0"));
-    assert_eq!(world.catalog.inner().files("a"), []);
+    assert!(why(&commit.run(&[of("a")], now()).await[0]).contains("has commit 0"));
+    assert_eq!(world.catalog.inner().live("a"), []);
 }
 
 #[tokio::test]
@@ -207,13 +210,13 @@ async fn a_record_that_was_lost_stops_the_table() {
     let world = World::new();
     let commit = world.commit(CommitSettings::default());
     world.record("a", 2).await;
-    commit.run(&[of("a")]).await;
+    commit.run(&[of("a")], now()).await;
     world.record("a", 1).await;
     let delete = Write::Delete { key: Key::new("commit", "a"), condition: Condition::Any };
     world.table.write(vec![delete]).await.unwrap();
-    let outcomes = commit.run(&[of("a")]).await;
+    let outcomes = commit.run(&[of("a")], now()).await;
     assert!(why(&outcomes[0]).contains("the table `a` has commit 1, and its record is of commit 0"), "{outcomes:?}");
-    assert_eq!(world.catalog.inner().files("a").len(), 2);
+    assert_eq!(world.catalog.inner().live("a").len(), 2);
 }
 
 #[tokio::test]
@@ -221,5 +224,5 @@ async fn without_time_messages_are_given_back() {
     let world = World::new();
     world.record("a", 1).await;
     let commit = world.commit(CommitSettings { budget: Duration::ZERO, ..CommitSettings::default() });
-    assert!(why(&commit.run(&[of("a")]).await[0]).contains("no time left"));
+    assert!(why(&commit.run(&[of("a")], now()).await[0]).contains("no time left"));
 }

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use sluice_ports::{
     Append, Catalog, Delivery, Depth, Document, DocumentOutcome, Email, ErrorKind, HookCall, Hooks, IndexTemplate,
-    Item, Key, Mail, Message, ObjectMeta, Objects, PortError, PutMode, Query, Queue, QueueConsole, Receipt,
-    Replace, Search, Settlement, Sql, SqlLimits, SqlResult, Table, TableFigures, TableFile, TableHead, Topic, Write,
+    Item, Key, Mail, Message, ObjectMeta, Objects, PortError, PutMode, Query, Queue, QueueConsole, Receipt, Replace,
+    Search, Settlement, Sql, SqlLimits, SqlResult, Table, TableFigures, TableFile, TableHead, Topic, Write,
 };
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Range;

@@ -25,7 +25,7 @@ impl contract::catalog::Lake for Lake {
     }
 
     async fn read(&self, table: &str) -> Vec<String> {
-        let mut keys: Vec<String> = self.0.files(table).into_iter().map(|file| file.key).collect();
+        let mut keys: Vec<String> = self.0.live(table).into_iter().map(|file| file.key).collect();
         keys.sort();
         keys
     }

@@ -74,6 +74,7 @@ pub fn run() -> ExitCode {
             queues: replay_queues(start, &queues)?,
         };
         let audit = AuditPorts {
+            catalog: None,
             table: table.clone(),
             objects: ports.objects.clone(),
             search: search.clone(),
@@ -91,6 +92,7 @@ pub fn run() -> ExitCode {
         };
         let ports = ApiPorts {
             catalog: None,
+            compact: None,
             search,
             sql: Arc::new(athena(start)?),
             table: table.clone(),

@@ -20,14 +20,14 @@ use sluice_adapters_embedded::sql::{EmbeddedSql, EmbeddedSqlConfig};
 use sluice_adapters_embedded::state::{DeadLetterConfig, Filter, QueueConfig, State, StateConfig, SubscriptionConfig};
 use sluice_adapters_http::HttpHooks;
 use sluice_adapters_iceberg::{IcebergCatalog, SqlitePointers};
-use sluice_columnar::ParquetEncoder;
+use sluice_columnar::{ParquetEncoder, ParquetRewriter};
 use sluice_domain::schema::Registry;
 use sluice_domain::time::Timestamp;
 use sluice_entry::Function;
 use sluice_entry::front::Front;
 use sluice_entry::functions::{
-    ApiFunction, CommitFunction, Counting, DetectFunction, HttpFunction, QuarantineFunction, QueueFunction, callable,
-    ingest_settings, notify_settings,
+    ApiFunction, CommitFunction, CompactFunction, Counting, DetectFunction, HttpFunction, QuarantineFunction,
+    QueueFunction, callable, ingest_settings, notify_settings,
 };
 use sluice_entry::settings::Settings;
 use sluice_ports::{Hooks, Mail, Objects, Queue, Search, Sql, SqlLimits, Topic};
@@ -36,6 +36,7 @@ use sluice_stages::api::retention::Retention;
 use sluice_stages::api::{Api, ApiPorts, ApiSettings};
 use sluice_stages::channels::Channels;
 use sluice_stages::commit::{Commit, CommitPorts, CommitSettings};
+use sluice_stages::compact::{Compact, CompactPorts, CompactSettings};
 use sluice_stages::convert::{Convert, ConvertPorts, ConvertSettings};
 use sluice_stages::detect::{Detect, DetectPorts, DetectSettings};
 use sluice_stages::incidents::Incidents;
@@ -73,6 +74,8 @@ const CATALOG_FILE: &str = "catalog.sqlite";
 const REPLAYED_TO: [&str; 4] = ["convert", "detect", "index", "notify"];
 /// Time of one sweep, within the time of the function.
 const SWEEP_BUDGET: Duration = Duration::from_secs(20);
+/// Time for which a call compacts, within the time of the function.
+const COMPACT_BUDGET: Duration = Duration::from_secs(10);
 
 /// The open adapters and the functions over them.
 pub struct Wiring {
@@ -150,6 +153,19 @@ impl Wiring {
         let commit =
             Commit::new(CommitPorts { table: table.clone(), catalog: catalog.clone() }, CommitSettings::default());
         functions.insert("commit".into(), Arc::new(CommitFunction(commit)));
+        let ports = CompactPorts {
+            table: table.clone(),
+            catalog: catalog.clone(),
+            objects: objects.clone(),
+            rewriter: Arc::new(ParquetRewriter::default()),
+        };
+        functions.insert(
+            "compact".into(),
+            Arc::new(CompactFunction(Compact::new(ports.clone(), registry.clone(), CompactSettings::default()))),
+        );
+        // A reply does not wait for the whole lake.
+        let while_asked = CompactSettings { budget: COMPACT_BUDGET, ..CompactSettings::default() };
+        let compact = Arc::new(Compact::new(ports, registry.clone(), while_asked));
         let ports = IndexPorts { search: search.clone(), table: table.clone(), quarantine: quarantine.clone() };
         let index = Index::new(ports, registry.clone(), IndexSettings::default());
         index.define_templates().await.context("cannot prepare the search index")?;
@@ -184,10 +200,17 @@ impl Wiring {
         let objects = ports.objects.clone();
         let desk = Desk::new(ports, registry.clone());
         let row_count = Arc::new(ParquetEncoder::new());
-        let audit = AuditPorts { table: table.clone(), objects, search: search.clone(), row_count };
+        let audit = AuditPorts {
+            table: table.clone(),
+            objects,
+            search: search.clone(),
+            catalog: Some(catalog.clone()),
+            row_count,
+        };
         let queues = state.console();
         let ports = ApiPorts {
             catalog: Some(catalog.clone()),
+            compact: Some(compact),
             search,
             sql,
             table,

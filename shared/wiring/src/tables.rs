@@ -46,4 +46,18 @@ pub fn add_tables(topology: &mut Topology) {
         triggers,
     };
     topology.functions.insert("CommitFunction".into(), function);
+    let function = Function {
+        verb: "compact".into(),
+        code_uri: "functions/compact".into(),
+        timeout: Duration::from_secs(900),
+        memory_mib: 2_048,
+        environment: BTreeMap::new(),
+        triggers: vec![Trigger::Schedule {
+            name: "Clock".into(),
+            every: Duration::from_secs(3_600),
+            input: serde_json::json!({"tick": "compact"}),
+            enabled: true,
+        }],
+    };
+    topology.functions.insert("CompactFunction".into(), function);
 }

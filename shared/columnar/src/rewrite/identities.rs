@@ -36,28 +36,27 @@ impl Identities {
         self.passes
     }
 
-    /// Looks at rows of a file, the first of which has this number.
-    pub(super) fn add(&mut self, file: u32, first: u64, batch: &Batch) -> Result<()> {
-        for at in 0..batch.rows {
-            let (source, id) = (batch.text(place::SOURCE, at), batch.text(place::ID, at));
-            let (time, received) = (batch.micros(place::TIME, at), batch.micros(place::RECEIVED, at));
-            let (Some(source), Some(id), Some(time)) = (source, id, time) else {
-                return Err(ParquetError::General(format!("row {} has no `source`, `id` or `time`", first + at as u64)));
-            };
-            let hash = |keys: &RandomState| {
-                let mut hasher = keys.build_hasher();
-                (source, id, time).hash(&mut hasher);
-                hasher.finish()
-            };
-            let low = hash(&self.keys[0]);
-            if low % u64::from(self.passes) != u64::from(self.pass) {
-                continue;
-            }
-            let row = u32::try_from(first + at as u64)
-                .map_err(|_| ParquetError::General("a file has more rows than can be numbered".into()))?;
-            let identity = u128::from(hash(&self.keys[1])) << 64 | u128::from(low);
-            self.seen.push(Seen { identity, received: received.unwrap_or(i64::MAX), file, row });
+    /// Looks at a row of a file, which has this number.
+    #[inline]
+    pub(super) fn add(&mut self, file: u32, row: u64, batch: &Batch, at: usize) -> Result<()> {
+        let (source, id) = (batch.text(place::SOURCE, at), batch.text(place::ID, at));
+        let (time, received) = (batch.micros(place::TIME, at), batch.micros(place::RECEIVED, at));
+        let (Some(source), Some(id), Some(time)) = (source, id, time) else {
+            return Err(ParquetError::General(format!("row {row} has no `source`, `id` or `time`")));
+        };
+        let hash = |keys: &RandomState| {
+            let mut hasher = keys.build_hasher();
+            (source, id, time).hash(&mut hasher);
+            hasher.finish()
+        };
+        let low = hash(&self.keys[0]);
+        if low % u64::from(self.passes) != u64::from(self.pass) {
+            return Ok(());
         }
+        let row = u32::try_from(row)
+            .map_err(|_| ParquetError::General("a file has more rows than can be numbered".into()))?;
+        let identity = u128::from(hash(&self.keys[1])) << 64 | u128::from(low);
+        self.seen.push(Seen { identity, received: received.unwrap_or(i64::MAX), file, row });
         Ok(())
     }
 

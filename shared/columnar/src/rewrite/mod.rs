@@ -18,7 +18,7 @@ use parquet::errors::{ParquetError, Result};
 use sluice_domain::lake::{EncodeError, EncodedFile, Rewrite, Rewriter, Shown};
 use sluice_domain::scan::place;
 use sluice_domain::schema::Schema;
-use source::Source;
+use source::{Batch, Source};
 use std::collections::BTreeSet;
 use std::io::{Seek as _, Write as _};
 use std::sync::Arc;
@@ -113,18 +113,21 @@ impl Rewriting {
         let mut source = Source::open(bytes, &self.plan, Some(wanted), BATCH_ROWS)?;
         let mut shown = Shown { rows: 0, erased: 0 };
         while let Some(batch) = source.next_batch()? {
-            self.identities.add(file, shown.rows, &batch)?;
-            if !self.erased.is_empty() {
-                let is_erased = |at: &usize| self.is_erased(batch.text(place::USER_ID, *at));
-                shown.erased += (0..batch.rows).filter(is_erased).count() as u64;
+            for at in 0..batch.rows {
+                // A row that goes is no reason for another one to go.
+                if self.is_erased(&batch, at) {
+                    shown.erased += 1;
+                } else {
+                    self.identities.add(file, shown.rows + at as u64, &batch, at)?;
+                }
             }
             shown.rows += batch.rows as u64;
         }
         Ok(shown)
     }
 
-    fn is_erased(&self, user: Option<&str>) -> bool {
-        user.is_some_and(|user| self.erased.contains(user))
+    fn is_erased(&self, batch: &Batch, at: usize) -> bool {
+        !self.erased.is_empty() && batch.text(place::USER_ID, at).is_some_and(|user| self.erased.contains(user))
     }
 
     fn take(&mut self, file: u32, bytes: Bytes) -> Result<u64> {
@@ -133,10 +136,10 @@ impl Rewriting {
         let mut kept: Vec<usize> = Vec::new();
         while let Some(batch) = source.next_batch()? {
             kept.clear();
-            kept.extend((0..batch.rows).filter(|at| {
-                let repeated = self.identities.is_repeated(file, seen + *at as u64);
-                !repeated && (self.erased.is_empty() || !self.is_erased(batch.text(place::USER_ID, *at)))
-            }));
+            kept.extend(
+                (0..batch.rows)
+                    .filter(|at| !self.identities.is_repeated(file, seen + *at as u64) && !self.is_erased(&batch, *at)),
+            );
             seen += batch.rows as u64;
             taken += kept.len() as u64;
             batch.append(&kept, &mut self.lanes, self.rows)?;

@@ -66,7 +66,9 @@ impl Source {
         for (root, field) in file.fields().iter().enumerate() {
             let column = table.fields().iter().position(|column| is_same(column, field)).ok_or_else(|| {
                 let (name, table) = (field.name(), &plan.schema.table);
-                ParquetError::General(format!("it has a column `{name}` that the table `{table}` has not by its schema"))
+                ParquetError::General(format!(
+                    "it has a column `{name}` that the table `{table}` has not by its schema"
+                ))
             })?;
             if wanted.is_none_or(|wanted| wanted.contains(&column)) {
                 roots.push((root, column));

@@ -1,19 +1,21 @@
 //! The audit: what the counters say, held against what the sinks durably have, per type and hour of receive time.
 //!
-//! What a sink has is read from the sink itself: of the lake the files of committed groups that are there in their recorded size (and, where
-//! asked, whose own footer says as many rows), of the search its documents. Detect leaves nothing behind but its counters. The counters are
+//! What a sink has is read from the sink itself: of the lake the files that are recorded and in no table yet, and the tables. Files have to be
+//! there in their size (and, where asked, their own footers have to say as many rows), and a table has to have the rows that were settled in
+//! it, but those that were removed since by their own count ([`crate::compact`]). Of the search it is its documents. Detect leaves nothing behind but its counters. The counters are
 //! read first and what was stored only grows, so a row that the counters have and the lake has not is lost whatever goes on meanwhile. What
 //! can be seen a moment late (a document, a message on its way) is judged in closed hours only.
 
 use super::{Counts, Sink, SinkCounts, by_hour};
-use crate::groups::{RecordedFile, recorded_files, recorded_tables};
+use crate::compact;
+use crate::groups::{self, RecordedFile, recorded_files, recorded_tables, settled_rows};
 use futures::StreamExt as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sluice_domain::lake::RowCount;
 use sluice_domain::schema::counted_as;
 use sluice_domain::time::{HOUR_US, Timestamp};
-use sluice_ports::{Condition, ErrorKind, Key, Objects, PortError, Search, Table, Write};
+use sluice_ports::{Catalog, Condition, ErrorKind, Key, Objects, PortError, Search, Table, TableFile, Write};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -25,6 +27,8 @@ const PAGE: usize = 10_000;
 const CONCURRENT_READS: usize = 4;
 /// Types in one hour that the search is asked for; there are no more by the ledger's own naming.
 const MAX_TYPES: u64 = 10_000;
+/// How often a table is looked at while others settle rows in it.
+const LOOKS: usize = 8;
 /// Problems that an audit tells by name; `problems` counts them all.
 pub const MAX_TOLD: usize = 100;
 
@@ -37,6 +41,8 @@ pub struct AuditPorts {
     pub objects: Arc<dyn Objects>,
     /// The documents.
     pub search: Arc<dyn Search>,
+    /// The lake's tables; `None` where nobody makes them.
+    pub catalog: Option<Arc<dyn Catalog>>,
     /// Reads how many rows a file says that it has.
     pub row_count: Arc<dyn RowCount>,
 }
@@ -59,7 +65,7 @@ pub struct Audited {
     pub told: Vec<Problem>,
     /// How much does not add up.
     pub problems: u64,
-    /// Data files that are recorded.
+    /// Data files that count.
     pub files: u64,
     /// Whether nothing is wrong.
     pub adds_up: bool,
@@ -153,49 +159,144 @@ impl Audited {
     }
 }
 
-/// Events in the files that are there. A file that is not, or is another than recorded, is told, and counts nothing.
+/// What of the lake is held against its objects.
+#[derive(Default)]
+struct Held {
+    /// Recorded files that are in no table.
+    open: Vec<RecordedFile>,
+    /// Files of tables, with their table.
+    live: Vec<(String, TableFile)>,
+    /// Rows that tables have by their own account, by counter.
+    settled: BTreeMap<String, u64>,
+}
+
+/// Events in the files that are there. A file that is not, or is another than recorded, is told; of an open one nothing counts then.
 async fn lake(ports: &AuditPorts, deep: bool, audited: &mut Audited) -> Result<ByHour, PortError> {
-    let mut files = Vec::new();
+    let mut held = Held::default();
     for table in recorded_tables(ports.table.as_ref()).await? {
-        files.append(&mut recorded_files(ports.table.as_ref(), &table).await?);
+        match &ports.catalog {
+            Some(catalog) => held.add(ports.table.as_ref(), catalog.as_ref(), &table, audited).await?,
+            None => held.open.append(&mut recorded_files(ports.table.as_ref(), &table).await?),
+        }
     }
-    audited.files = files.len() as u64;
+    audited.files = (held.open.len() + held.live.len()) as u64;
+    let mut there = Vec::with_capacity(held.open.len());
     let sizes = sizes(ports.objects.as_ref()).await?;
-    let mut durable = ByHour::new();
-    let mut there = Vec::with_capacity(files.len());
-    for file in files {
-        match sizes.get(&file.key) {
-            Some(size) if *size == file.size_bytes => there.push(file),
-            // Put after the listing began, or gone: asked for by name.
-            None if exists(ports.objects.as_ref(), &file).await? => there.push(file),
-            Some(size) => audited.tell(lost(&file, &format!("has {size} bytes instead of {}", file.size_bytes))),
-            None => audited.tell(lost(&file, "is gone")),
+    let stands = |key: &str, size_bytes: u64| {
+        let (key, found) = (key.to_owned(), sizes.get(key).copied());
+        async move {
+            match found {
+                Some(size) if size == size_bytes => Ok(None),
+                // Put after the listing began, or gone: asked for by name.
+                None if exists(ports.objects.as_ref(), &key, size_bytes).await? => Ok(None),
+                Some(size) => Ok(Some(format!("has {size} bytes instead of {size_bytes}"))),
+                None => Ok::<_, PortError>(Some("is gone".to_owned())),
+            }
+        }
+    };
+    for file in held.open {
+        match stands(&file.key, file.size_bytes).await? {
+            None => there.push(file),
+            Some(how) => audited.tell(lost(&file, &how)),
+        }
+    }
+    let mut live = Vec::with_capacity(held.live.len());
+    for (table, file) in held.live {
+        match stands(&file.key, file.size_bytes).await? {
+            None => live.push((table, file)),
+            Some(how) => audited.tell(lost_of_table(&table, &file, &how)),
         }
     }
     if deep {
-        let read = there.into_iter().map(|file| async {
-            let rows = rows_of(ports, &file).await;
-            (file, rows)
-        });
-        let read: Vec<_> = futures::stream::iter(read).buffer_unordered(CONCURRENT_READS).collect().await;
-        there = Vec::with_capacity(read.len());
-        for (file, rows) in read {
-            match rows? {
-                Ok(rows) if rows == file.rows => there.push(file),
-                Ok(rows) => audited.tell(lost(&file, &format!("says {rows} rows"))),
-                Err(why) => audited.tell(lost(&file, &why)),
+        let mut sound = Vec::with_capacity(there.len());
+        for (file, wrong) in opened(ports, there, |file| (&file.key, file.rows)).await? {
+            match wrong {
+                None => sound.push(file),
+                Some(how) => audited.tell(lost(&file, &how)),
             }
         }
+        there = sound;
+        for ((table, file), wrong) in opened(ports, live, |(_, file)| (&file.key, file.rows)).await? {
+            wrong.into_iter().for_each(|how| audited.tell(lost_of_table(&table, &file, &how)));
+        }
     }
-    for file in there {
-        for (counter, n) in &file.counted {
-            if let Some((hour, event_type)) = counter.split_once('#') {
-                let n = i64::try_from(*n).unwrap_or(i64::MAX);
-                *durable.entry((hour.to_owned(), event_type.to_owned())).or_default() += n;
-            }
+    let mut durable = ByHour::new();
+    for (counter, n) in held.settled.iter().chain(there.iter().flat_map(|file| &file.counted)) {
+        if let Some((hour, event_type)) = counter.split_once('#') {
+            let n = i64::try_from(*n).unwrap_or(i64::MAX);
+            *durable.entry((hour.to_owned(), event_type.to_owned())).or_default() += n;
         }
     }
     Ok(durable)
+}
+
+impl Held {
+    /// Adds a table, and tells where it has not the rows that it should have.
+    async fn add(
+        &mut self,
+        state: &dyn Table,
+        catalog: &dyn Catalog,
+        table: &str,
+        audited: &mut Audited,
+    ) -> Result<(), PortError> {
+        let (mut open, mut before, mut after);
+        let mut found;
+        let mut looks = 0;
+        loop {
+            before = settled_rows(state, table).await?;
+            open = groups::open(state, table).await?;
+            found = catalog.files(table).await?;
+            after = settled_rows(state, table).await?;
+            looks += 1;
+            // What is settled in between would be seen in both places, or in none.
+            if before == after || looks == LOOKS {
+                break;
+            }
+        }
+        let sum = |counted: &BTreeMap<String, u64>| counted.values().sum::<u64>();
+        let (mut rows, mut removed) = (0, 0);
+        if let Some((head, files)) = found {
+            for name in [compact::REPEATED, compact::EXPIRED, compact::ERASED] {
+                removed += compact::count(table, &head, name)?;
+            }
+            rows = files.iter().map(|file| file.rows).sum();
+            self.live.extend(files.into_iter().map(|file| (table.to_owned(), file)));
+        }
+        // A commit settles after the swap, so that rows may be in the table and still be open.
+        let most = sum(&after) + open.iter().map(|file| file.rows).sum::<u64>();
+        let has = format!("the table `{table}` has {rows} rows, and {removed} were removed");
+        if rows + removed < sum(&before) {
+            audited.tell(of_table(format!("{has}, but {} were stored in it", sum(&before))));
+        } else if rows + removed > most {
+            audited.tell(of_table(format!("{has}, but only {most} were stored")));
+        }
+        for (counter, n) in after {
+            *self.settled.entry(counter).or_default() += n;
+        }
+        self.open.append(&mut open);
+        Ok(())
+    }
+}
+
+/// Opens files whose footers have to say so many rows; answers what is wrong with each.
+async fn opened<F>(
+    ports: &AuditPorts,
+    files: Vec<F>,
+    of: impl Fn(&F) -> (&String, u64),
+) -> Result<Vec<(F, Option<String>)>, PortError> {
+    let read = files.into_iter().map(|file| {
+        let (key, rows) = of(&file);
+        let key = key.clone();
+        async move {
+            let wrong = match rows_of(ports, &key).await? {
+                Ok(found) if found == rows => None,
+                Ok(found) => Some(format!("says {found} rows")),
+                Err(why) => Some(why),
+            };
+            Ok((file, wrong))
+        }
+    });
+    futures::stream::iter(read).buffer_unordered(CONCURRENT_READS).collect::<Vec<_>>().await.into_iter().collect()
 }
 
 fn lost(file: &RecordedFile, how: &str) -> Problem {
@@ -213,6 +314,14 @@ fn lost(file: &RecordedFile, how: &str) -> Problem {
     }
 }
 
+fn lost_of_table(table: &str, file: &TableFile, how: &str) -> Problem {
+    of_table(format!("the file `{}` of {} rows in the table `{table}` {how}", file.key, file.rows))
+}
+
+fn of_table(what: String) -> Problem {
+    Problem { sink: Sink::Lake, hour: None, event_type: None, what }
+}
+
 /// Every object of the lake with its size.
 async fn sizes(objects: &dyn Objects) -> Result<HashMap<String, u64>, PortError> {
     let (mut sizes, mut after) = (HashMap::new(), None);
@@ -224,13 +333,13 @@ async fn sizes(objects: &dyn Objects) -> Result<HashMap<String, u64>, PortError>
     }
 }
 
-async fn exists(objects: &dyn Objects, file: &RecordedFile) -> Result<bool, PortError> {
-    let found = objects.list(&file.key, None, 1).await?;
-    Ok(found.first().is_some_and(|meta| meta.key == file.key && meta.size_bytes == file.size_bytes))
+async fn exists(objects: &dyn Objects, key: &str, size_bytes: u64) -> Result<bool, PortError> {
+    let found = objects.list(key, None, 1).await?;
+    Ok(found.first().is_some_and(|meta| meta.key == key && meta.size_bytes == size_bytes))
 }
 
-async fn rows_of(ports: &AuditPorts, file: &RecordedFile) -> Result<Result<u64, String>, PortError> {
-    match ports.objects.get(&file.key, None).await {
+async fn rows_of(ports: &AuditPorts, key: &str) -> Result<Result<u64, String>, PortError> {
+    match ports.objects.get(key, None).await {
         Ok(bytes) => Ok(ports.row_count.rows(&bytes).map_err(|e| format!("cannot be read: {e}"))),
         Err(e) if e.kind == ErrorKind::NotFound => Ok(Err("is gone".into())),
         Err(e) => Err(e),

@@ -138,6 +138,7 @@ impl World {
         let requests = Arc::new(Requests::new(table.clone()).unwrap());
         let ports = ApiPorts {
             catalog: None,
+            compact: None,
             search: search.clone(),
             sql: Arc::new(NoSql),
             table: table.clone(),
@@ -149,6 +150,7 @@ impl World {
             rules: Arc::new(Rules::new(table.clone())),
             desk: desk(&table, &topic, &keys),
             audit: AuditPorts {
+                catalog: None,
                 table: table.clone(),
                 objects: Arc::new(MemoryObjects::new()),
                 search: Arc::new(MemorySearch::default()),

@@ -42,7 +42,7 @@ impl MemoryCatalog {
     }
 
     /// The files of a table as it stands.
-    pub fn files(&self, table: &str) -> Vec<TableFile> {
+    pub fn live(&self, table: &str) -> Vec<TableFile> {
         lock(&self.0).by_name.get(table).map(|stored| stored.files.clone()).unwrap_or_default()
     }
 
