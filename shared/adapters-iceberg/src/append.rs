@@ -1,21 +1,14 @@
 //! Files become part of a table.
 
-use crate::bucket::Bucket;
-use crate::snapshot::{Change, Changing, Delta};
-use iceberg::spec::{Operation, TableMetadata};
+use crate::snapshot::{Change, Changing, Delta, State};
+use iceberg::spec::Operation;
 use sluice_ports::{Append, PortError};
 use std::collections::HashMap;
 
-/// Writes all objects of an append but the metadata. `location` is where `metadata` stands.
-pub(crate) async fn change(
-    bucket: &Bucket,
-    location: &str,
-    metadata: &TableMetadata,
-    append: &Append,
-    now_ms: i64,
-) -> Result<Change, PortError> {
+/// Writes all objects of an append but the metadata.
+pub(crate) async fn change(state: State<'_>, append: &Append) -> Result<Change, PortError> {
     let properties = HashMap::from([append.property.clone()]);
-    let mut changing = Changing::begin("catalog.append", bucket, location, metadata, properties, now_ms)?;
+    let mut changing = Changing::begin("catalog.append", state, properties)?;
     if append.files.is_empty() {
         return changing.finish();
     }

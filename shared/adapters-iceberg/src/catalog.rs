@@ -6,7 +6,7 @@ use crate::columns::first_metadata;
 use crate::needed;
 use crate::pointers::Pointers;
 use crate::replace;
-use crate::snapshot::Change;
+use crate::snapshot::{Change, State};
 use crate::unreadable;
 use async_trait::async_trait;
 use iceberg::io::FileIO;
@@ -15,7 +15,7 @@ use sluice_domain::schema::Registry;
 use sluice_ports::{Append, Catalog, ErrorKind, Objects, PortError, Replace, TableFigures, TableFile, TableHead};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
 const LOAD: &str = "catalog.load";
@@ -26,6 +26,7 @@ pub struct IcebergCatalog {
     pub(crate) pointers: Arc<dyn Pointers>,
     pub(crate) bucket: Bucket,
     registry: Arc<Registry>,
+    snapshots_kept: Duration,
     /// By table the newest metadata that was read or written, with its location. What is at a location never changes.
     newest: Mutex<HashMap<String, (String, Arc<TableMetadata>)>>,
     /// By table what the manifests of its newest snapshot list, by their locations.
@@ -38,11 +39,19 @@ type Manifests = HashMap<String, Arc<Vec<TableFile>>>;
 impl IcebergCatalog {
     /// The tables whose pointers and objects these are. `root` is the URI of the objects' folder or bucket: absolute, without the keys.
     /// `registry` knows the columns of tables that are made.
-    pub fn new(pointers: Arc<dyn Pointers>, objects: Arc<dyn Objects>, root: &str, registry: Arc<Registry>) -> Self {
+    /// Snapshots are kept for `snapshots_kept`, and at least a hundred of them.
+    pub fn new(
+        pointers: Arc<dyn Pointers>,
+        objects: Arc<dyn Objects>,
+        root: &str,
+        registry: Arc<Registry>,
+        snapshots_kept: Duration,
+    ) -> Self {
         Self {
             pointers,
             bucket: Bucket::new(objects, root),
             registry,
+            snapshots_kept,
             newest: Mutex::default(),
             manifests: Mutex::default(),
         }
@@ -99,6 +108,11 @@ impl IcebergCatalog {
         Ok((location, metadata))
     }
 
+    fn changed<'a>(&'a self, location: &'a str, metadata: &'a TableMetadata) -> State<'a> {
+        let kept_ms = i64::try_from(self.snapshots_kept.as_millis()).unwrap_or(i64::MAX);
+        State { bucket: &self.bucket, location, metadata, kept_ms, now_ms: now_ms() }
+    }
+
     async fn bring_about(&self, table: &str, location: &str, change: Change) -> Result<(), PortError> {
         let Change { metadata, expired } = change;
         let next = next_location(metadata.location(), Some(location));
@@ -149,19 +163,19 @@ impl Catalog for IcebergCatalog {
 
     async fn append(&self, append: Append) -> Result<(), PortError> {
         let (location, metadata) = self.state(APPEND, &append.table, &append.token).await?;
-        let change = append::change(&self.bucket, &location, &metadata, &append, now_ms()).await?;
+        let change = append::change(self.changed(&location, &metadata), &append).await?;
         self.bring_about(&append.table, &location, change).await
     }
 
     async fn files(&self, table: &str) -> Result<Option<(TableHead, Vec<TableFile>)>, PortError> {
         let Some((location, metadata)) = self.metadata(table).await? else { return Ok(None) };
-        let files = self.files_of(table, &metadata).await?;
+        let files = self.files_of(table, &metadata, metadata.current_snapshot()).await?;
         Ok(Some((head(location, &metadata), files)))
     }
 
     async fn replace(&self, replace: Replace) -> Result<(), PortError> {
         let (location, metadata) = self.state("catalog.replace", &replace.table, &replace.token).await?;
-        let change = replace::change(&self.bucket, &location, &metadata, &replace, now_ms()).await?;
+        let change = replace::change(self.changed(&location, &metadata), &replace).await?;
         self.bring_about(&replace.table, &location, change).await
     }
 

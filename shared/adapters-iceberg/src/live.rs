@@ -2,10 +2,12 @@
 
 use crate::catalog::IcebergCatalog;
 use crate::columns::TIME;
-use crate::snapshot::manifests;
+use crate::snapshot::{manifests, tag_of, tags};
 use crate::unreadable;
 use iceberg::io::FileIO;
-use iceberg::spec::{Literal, ManifestContentType, ManifestFile, PrimitiveLiteral, Struct, TableMetadata, Transform};
+use iceberg::spec::{
+    Literal, ManifestContentType, ManifestFile, PrimitiveLiteral, SnapshotRef, Struct, TableMetadata, Transform,
+};
 use sluice_domain::time::{DAY_US, HOUR_US, Timestamp};
 use sluice_ports::{ErrorKind, PortError, TableFigures, TableFile};
 use std::collections::HashMap;
@@ -14,7 +16,7 @@ use std::sync::Arc;
 impl IcebergCatalog {
     pub(crate) async fn table_figures(&self, table: &str) -> Result<Option<TableFigures>, PortError> {
         let Some((_, metadata)) = self.metadata(table).await? else { return Ok(None) };
-        let files = self.files_of(table, &metadata).await?;
+        let files = self.files_of(table, &metadata, metadata.current_snapshot()).await?;
         Ok(Some(TableFigures {
             name: table.to_owned(),
             rows: files.iter().map(|file| file.rows).sum(),
@@ -25,11 +27,42 @@ impl IcebergCatalog {
         }))
     }
 
+    /// The files of a table as it stood at a moment, milliseconds since the epoch; `None` where there is no such table. A moment that no
+    /// state is left of is [`ErrorKind::Invalid`].
+    pub async fn files_at(&self, table: &str, at_ms: i64) -> Result<Option<Vec<TableFile>>, PortError> {
+        let Some((_, metadata)) = self.metadata(table).await? else { return Ok(None) };
+        let mut snapshots: Vec<_> = metadata.snapshots().collect();
+        snapshots.sort_unstable_by_key(|snapshot| snapshot.sequence_number());
+        let next = snapshots.iter().position(|snapshot| snapshot.timestamp_ms() > at_ms).unwrap_or(snapshots.len());
+        let before = next.checked_sub(1).map(|last| snapshots[last]);
+        // Between the two there may have been states that are gone.
+        let is_known = match (before, snapshots.get(next)) {
+            (_, None) => true,
+            (Some(before), Some(next)) => {
+                next.parent_snapshot_id() == Some(before.snapshot_id())
+                    || tags(&metadata)?.contains(&(tag_of(at_ms), before.snapshot_id()))
+            }
+            (None, Some(next)) => next.parent_snapshot_id().is_none(),
+        };
+        if is_known {
+            return self.files_of(table, &metadata, before).await.map(Some);
+        }
+        let oldest = Timestamp::from_micros(snapshots[0].timestamp_ms().saturating_mul(1_000));
+        let oldest = oldest.map(|at| format!("; the oldest that is left is of {at}")).unwrap_or_default();
+        let what = format!("no state of the table `{table}` is left of that moment{oldest}");
+        Err(PortError::new(ErrorKind::Invalid, "catalog.load", what))
+    }
+
     /// A table with delete files, which another engine wrote, is [`ErrorKind::Invalid`]: its rows are not the rows of its files.
-    pub(crate) async fn files_of(&self, table: &str, metadata: &TableMetadata) -> Result<Vec<TableFile>, PortError> {
+    pub(crate) async fn files_of(
+        &self,
+        table: &str,
+        metadata: &TableMetadata,
+        snapshot: Option<&SnapshotRef>,
+    ) -> Result<Vec<TableFile>, PortError> {
         let mut files = Vec::new();
-        let Some(snapshot) = metadata.current_snapshot() else { return Ok(files) };
-        let known = self.manifests().remove(table).unwrap_or_default();
+        let Some(snapshot) = snapshot else { return Ok(files) };
+        let known = self.manifests().get(table).cloned().unwrap_or_default();
         let mut used = HashMap::new();
         for manifest in manifests(&self.bucket, snapshot).await? {
             let read = match known.get(&manifest.manifest_path) {
@@ -39,7 +72,9 @@ impl IcebergCatalog {
             files.extend(read.iter().cloned());
             used.insert(manifest.manifest_path, read);
         }
-        self.manifests().insert(table.to_owned(), used);
+        if metadata.current_snapshot_id() == Some(snapshot.snapshot_id()) {
+            self.manifests().insert(table.to_owned(), used);
+        }
         Ok(files)
     }
 

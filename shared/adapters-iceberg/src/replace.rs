@@ -1,23 +1,16 @@
 //! Files of a table give way to others.
 
-use crate::bucket::Bucket;
-use crate::snapshot::{Change, Changing, Delta};
-use iceberg::spec::{Operation, TableMetadata};
+use crate::snapshot::{Change, Changing, Delta, State};
+use iceberg::spec::Operation;
 use sluice_ports::{ErrorKind, PortError, Replace};
 use std::collections::HashSet;
 
 const REPLACE: &str = "catalog.replace";
 
-/// Writes all objects of a replacement but the metadata. `location` is where `metadata` stands.
-pub(crate) async fn change(
-    bucket: &Bucket,
-    location: &str,
-    metadata: &TableMetadata,
-    replace: &Replace,
-    now_ms: i64,
-) -> Result<Change, PortError> {
+/// Writes all objects of a replacement but the metadata.
+pub(crate) async fn change(state: State<'_>, replace: &Replace) -> Result<Change, PortError> {
     let properties = replace.properties.clone().into_iter().collect();
-    let mut changing = Changing::begin(REPLACE, bucket, location, metadata, properties, now_ms)?;
+    let mut changing = Changing::begin(REPLACE, state, properties)?;
     if replace.removed.is_empty() && replace.added.is_empty() {
         return changing.finish();
     }
@@ -25,9 +18,9 @@ pub(crate) async fn change(
     let keys: HashSet<&str> = replace.removed.iter().map(String::as_str).collect();
     let before = changing.manifests().await?;
     let (rest, removed) =
-        changing.without(before, |location| bucket.key(location).is_ok_and(|key| keys.contains(key))).await?;
+        changing.without(before, |location| state.bucket.key(location).is_ok_and(|key| keys.contains(key))).await?;
     if removed.len() != keys.len() {
-        let found: HashSet<&str> = removed.iter().filter_map(|file| bucket.key(file.file_path()).ok()).collect();
+        let found: HashSet<&str> = removed.iter().filter_map(|file| state.bucket.key(file.file_path()).ok()).collect();
         let missing = keys.difference(&found).next().copied().unwrap_or_default();
         let what = format!("the table `{}` has no file `{missing}`", replace.table);
         return Err(PortError::new(ErrorKind::Invalid, REPLACE, what));

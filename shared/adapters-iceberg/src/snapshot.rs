@@ -11,6 +11,7 @@ use iceberg::spec::{
 };
 use iceberg::transform::create_transform_function;
 use serde_json::Value;
+use sluice_domain::time::Timestamp;
 use sluice_ports::{ErrorKind, PortError, TableFile};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
@@ -21,14 +22,28 @@ const MERGED_AT: usize = 100;
 const SIZES: [(u64, u64); 2] = [(0, 100), (100, 10_000)];
 /// Snapshots that are kept whatever their age.
 const SNAPSHOTS_KEPT: usize = 100;
-/// A snapshot that is younger than this is kept: whoever reads it may finish.
-const SNAPSHOT_KEPT_MS: i64 = 3_600_000;
+/// How long a tag of a day is kept: 30 days.
+const TAG_KEPT_MS: i64 = 30 * 86_400_000;
+/// How the tags of days begin.
+const TAG: &str = "day-";
 
 /// What a table becomes.
 pub(crate) struct Change {
     pub(crate) metadata: TableMetadata,
     /// Locations that nothing refers to any more once the change has come about.
     pub(crate) expired: Vec<String>,
+}
+
+/// The state that a change is made on, and when.
+#[derive(Clone, Copy)]
+pub(crate) struct State<'a> {
+    pub(crate) bucket: &'a Bucket,
+    /// Where `metadata` stands.
+    pub(crate) location: &'a str,
+    pub(crate) metadata: &'a TableMetadata,
+    /// A snapshot that is younger than this is kept: whoever reads it may finish.
+    pub(crate) kept_ms: i64,
+    pub(crate) now_ms: i64,
 }
 
 /// A change of a table on its way.
@@ -39,6 +54,7 @@ pub(crate) struct Changing<'a> {
     location: &'a str,
     metadata: &'a TableMetadata,
     now_ms: i64,
+    kept_ms: i64,
     builder: TableMetadataBuilder,
     properties: HashMap<String, String>,
     memory: FileIO,
@@ -55,15 +71,13 @@ pub(crate) struct Delta<'f> {
 }
 
 impl<'a> Changing<'a> {
-    /// Begins to change the table `metadata`, which stands at `location`, by setting properties.
+    /// Begins to change a table by setting properties.
     pub(crate) fn begin(
         operation: &'static str,
-        bucket: &'a Bucket,
-        location: &'a str,
-        metadata: &'a TableMetadata,
+        state: State<'a>,
         properties: HashMap<String, String>,
-        now_ms: i64,
     ) -> Result<Self, PortError> {
+        let State { bucket, location, metadata, kept_ms, now_ms } = state;
         if metadata.format_version() != FormatVersion::V2 {
             let version = metadata.format_version();
             let what = format!("the table at `{location}` is of {version}, and only format version 2 is written");
@@ -78,6 +92,7 @@ impl<'a> Changing<'a> {
             location,
             metadata,
             now_ms,
+            kept_ms,
             builder,
             properties,
             memory: FileIO::new_with_memory(),
@@ -90,11 +105,20 @@ impl<'a> Changing<'a> {
     /// Ends the change: snapshots that are old enough go.
     pub(crate) fn finish(self) -> Result<Change, PortError> {
         let metadata = self.metadata;
-        let old = old_snapshots(metadata, self.now_ms)?;
+        let Tagging { new, old: old_tags, named } = Tagging::of(metadata, self.now_ms)?;
+        let fail = |error| unreadable(self.operation, self.location, error);
+        let mut builder = self.builder;
+        for tag in old_tags {
+            builder = builder.remove_ref(&tag);
+        }
+        if let Some((tag, id)) = new {
+            let retention = SnapshotRetention::Tag { max_ref_age_ms: Some(TAG_KEPT_MS) };
+            builder = builder.set_ref(&tag, SnapshotReference::new(id, retention)).map_err(fail)?;
+        }
+        let old = old_snapshots(metadata, &named, self.kept_ms, self.now_ms);
         let mut expired: Vec<String> =
             old.iter().filter_map(|id| Some(metadata.snapshot_by_id(*id)?.manifest_list().to_owned())).collect();
-        let built = self.builder.remove_snapshots(&old).build();
-        let built = built.map_err(|error| unreadable(self.operation, self.location, error))?;
+        let built = builder.remove_snapshots(&old).build().map_err(fail)?;
         expired.extend(built.expired_metadata_logs.into_iter().map(|log| log.metadata_file));
         Ok(Change { metadata: built.metadata, expired })
     }
@@ -345,28 +369,57 @@ pub(crate) async fn manifests(bucket: &Bucket, snapshot: &Snapshot) -> Result<Ve
     Ok(list.consume_entries().into_iter().collect())
 }
 
-/// Ids of snapshots that are neither among the newest, nor young, nor named by a branch or tag.
-fn old_snapshots(metadata: &TableMetadata, now_ms: i64) -> Result<Vec<i64>, PortError> {
+/// The tags that a change brings: the last state of each day on which the table changed has one for [`TAG_KEPT_MS`].
+struct Tagging {
+    /// A tag that is to be, and its snapshot.
+    new: Option<(String, i64)>,
+    /// Tags that go.
+    old: Vec<String>,
+    /// Snapshots that a tag or a branch names, afterwards.
+    named: HashSet<i64>,
+}
+
+impl Tagging {
+    fn of(metadata: &TableMetadata, now_ms: i64) -> Result<Self, PortError> {
+        let refs = refs(metadata)?;
+        let last = metadata.current_snapshot().map(|last| (tag_of(last.timestamp_ms()), last.snapshot_id()));
+        let new = last.filter(|(tag, _)| *tag != tag_of(now_ms) && refs.iter().all(|(name, _)| name != tag));
+        let limit = tag_of(now_ms - TAG_KEPT_MS);
+        let is_old = |name: &str| name.starts_with(TAG) && name.len() == limit.len() && name < limit.as_str();
+        let (old, kept): (Vec<_>, Vec<_>) = refs.into_iter().partition(|(name, _)| is_old(name));
+        let named = kept.into_iter().map(|(_, id)| id).chain(new.iter().map(|(_, id)| *id)).collect();
+        Ok(Self { new, old: old.into_iter().map(|(name, _)| name).collect(), named })
+    }
+}
+
+/// The tag of the last state of a day: `day-YYYY-MM-DD`.
+pub(crate) fn tag_of(at_ms: i64) -> String {
+    let at = Timestamp::from_micros(at_ms.saturating_mul(1_000)).unwrap_or_default();
+    format!("{TAG}{}", at.date_text())
+}
+
+/// Names of a table's tags of days, each with its snapshot.
+pub(crate) fn tags(metadata: &TableMetadata) -> Result<Vec<(String, i64)>, PortError> {
+    Ok(refs(metadata)?.into_iter().filter(|(name, _)| name.starts_with(TAG)).collect())
+}
+
+/// The names that point to snapshots. The crate tells them in JSON only.
+fn refs(metadata: &TableMetadata) -> Result<Vec<(String, i64)>, PortError> {
+    let json = serde_json::to_value(metadata).map_err(|error| {
+        PortError::new(ErrorKind::Corrupt, "catalog.load", "the metadata cannot be written").with_source(error)
+    })?;
+    let refs = json.get("refs").and_then(Value::as_object).into_iter().flatten();
+    Ok(refs.filter_map(|(name, at)| Some((name.clone(), at.get("snapshot-id")?.as_i64()?))).collect())
+}
+
+/// Ids of snapshots that are neither among the newest, nor younger than `kept_ms`, nor named by a branch or tag.
+fn old_snapshots(metadata: &TableMetadata, named: &HashSet<i64>, kept_ms: i64, now_ms: i64) -> Vec<i64> {
     let mut snapshots: Vec<(i64, i64, i64)> =
         metadata.snapshots().map(|s| (s.sequence_number(), s.snapshot_id(), s.timestamp_ms())).collect();
     snapshots.sort_unstable();
-    let mut old: Vec<i64> = snapshots
-        .iter()
-        .take(snapshots.len().saturating_sub(SNAPSHOTS_KEPT))
-        .filter(|(_, _, at)| *at < now_ms - SNAPSHOT_KEPT_MS)
-        .map(|(_, id, _)| *id)
-        .collect();
-    if old.is_empty() {
-        return Ok(old);
-    }
-    // The crate tells the references in JSON only.
-    let json = serde_json::to_value(metadata).map_err(|error| {
-        PortError::new(ErrorKind::Corrupt, "catalog.append", "the metadata cannot be written").with_source(error)
-    })?;
-    let refs = json.get("refs").and_then(Value::as_object).into_iter().flatten();
-    let named: HashSet<i64> = refs.filter_map(|(_, named)| named.get("snapshot-id").and_then(Value::as_i64)).collect();
-    old.retain(|id| !named.contains(id));
-    Ok(old)
+    let old = snapshots.iter().take(snapshots.len().saturating_sub(SNAPSHOTS_KEPT));
+    let old = old.filter(|(_, id, at)| *at < now_ms - kept_ms && !named.contains(id));
+    old.map(|(_, id, _)| *id).collect()
 }
 
 fn snapshot_id(metadata: &TableMetadata) -> i64 {
@@ -376,5 +429,76 @@ fn snapshot_id(metadata: &TableMetadata) -> i64 {
         if metadata.snapshot_by_id(id).is_none() {
             return id;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const HOUR: i64 = 3_600_000;
+    const DAY: i64 = 24 * HOUR;
+    /// 2026-11-21T00:00:00Z.
+    const BEGIN: i64 = 1_795_219_200_000;
+
+    /// A table whose snapshots, numbered from 1, were made at these times, with tags of some of them.
+    fn table(times: &[i64], tags: &[(&str, i64)]) -> TableMetadata {
+        let snapshots: Vec<Value> = (1..)
+            .zip(times)
+            .map(|(n, at)| {
+                json!({"snapshot-id": n, "sequence-number": n, "timestamp-ms": at, "schema-id": 0,
+                    "manifest-list": format!("s3://b/{n}.avro"), "summary": {"operation": "append"}})
+            })
+            .collect();
+        let last = times.len();
+        let mut refs = serde_json::Map::new();
+        refs.insert("main".into(), json!({"snapshot-id": last, "type": "branch"}));
+        refs.extend(tags.iter().map(|(tag, id)| ((*tag).to_owned(), json!({"snapshot-id": id, "type": "tag"}))));
+        let metadata = json!({
+            "format-version": 2, "table-uuid": Uuid::nil(), "location": "s3://b/t", "last-sequence-number": last,
+            "last-updated-ms": times.last(), "last-column-id": 1, "current-schema-id": 0,
+            "schemas": [{"type": "struct", "schema-id": 0, "fields": [{"id": 1, "name": "a", "required": false, "type": "long"}]}],
+            "default-spec-id": 0, "partition-specs": [{"spec-id": 0, "fields": []}], "last-partition-id": 999,
+            "default-sort-order-id": 0, "sort-orders": [{"order-id": 0, "fields": []}], "properties": {},
+            "current-snapshot-id": last, "snapshots": snapshots, "snapshot-log": [], "metadata-log": [], "refs": refs,
+        });
+        serde_json::from_value(metadata).unwrap()
+    }
+
+    #[test]
+    fn the_last_state_of_a_day_gets_a_tag_with_the_first_change_of_another_day() {
+        let metadata = table(&[BEGIN + HOUR, BEGIN + 2 * HOUR], &[]);
+        let tagging = |now| Tagging::of(&metadata, now).unwrap();
+        assert_eq!(tagging(BEGIN + 23 * HOUR).new, None);
+        for later in [BEGIN + DAY, BEGIN + 3 * DAY] {
+            assert_eq!(tagging(later).new, Some(("day-2026-11-21".into(), 2)));
+            assert!(tagging(later).named.contains(&2));
+        }
+        let tagged = table(&[BEGIN + HOUR], &[("day-2026-11-21", 1)]);
+        assert_eq!(Tagging::of(&tagged, BEGIN + DAY).unwrap().new, None);
+    }
+
+    #[test]
+    fn tags_of_days_go_after_thirty_days_and_those_of_others_stay() {
+        let metadata =
+            table(&[BEGIN, BEGIN + DAY, BEGIN + 2 * DAY], &[("day-2026-11-21", 1), ("day-2026-11-22", 2), ("mine", 1)]);
+        let at = |days| Tagging::of(&metadata, BEGIN + days * DAY).unwrap();
+        assert_eq!(at(30).old, Vec::<String>::new());
+        assert_eq!(at(31).old, ["day-2026-11-21"]);
+        assert!(at(31).named.contains(&1), "another one names it");
+        assert_eq!(at(32).old.len(), 2);
+        assert!(!at(32).named.contains(&2));
+    }
+
+    #[test]
+    fn snapshots_go_that_are_old_and_not_among_the_newest_and_not_named() {
+        let times: Vec<i64> = (0..150).map(|n| BEGIN + n * 60_000).collect();
+        let metadata = table(&times, &[]);
+        let old = |named: &[i64], now| old_snapshots(&metadata, &named.iter().copied().collect(), HOUR, now);
+        assert_eq!(old(&[], BEGIN + HOUR), Vec::<i64>::new(), "all are young");
+        assert_eq!(old(&[], BEGIN + HOUR + 180_000), [1, 2, 3]);
+        assert_eq!(old(&[2], BEGIN + HOUR + 180_000), [1, 3]);
+        assert_eq!(old(&[], BEGIN + DAY).len(), 50, "a hundred stay");
     }
 }

@@ -8,7 +8,10 @@ use sluice_ports::{Append, Catalog, ErrorKind, Objects, TableFile};
 use sluice_testkit::contract;
 use sluice_testkit::memory::MemoryObjects;
 use std::sync::Arc;
+use std::time::Duration;
 
+/// How long snapshots are kept.
+const KEPT: Duration = Duration::from_secs(3_600);
 /// 2026-11-21T10:00:00Z.
 const TIME: i64 = 1_795_255_200_000_000;
 
@@ -41,7 +44,7 @@ impl World {
 
     fn open(folder: &tempfile::TempDir, objects: &Arc<MemoryObjects>) -> Arc<IcebergCatalog> {
         let pointers = SqlitePointers::open(&folder.path().join("catalog.sqlite")).unwrap();
-        Arc::new(IcebergCatalog::new(Arc::new(pointers), objects.clone(), "file:///data", registry()))
+        Arc::new(IcebergCatalog::new(Arc::new(pointers), objects.clone(), "file:///data", registry(), KEPT))
     }
 
     /// The catalog of another process.
@@ -117,4 +120,58 @@ async fn a_file_of_two_partitions_is_refused() {
         assert_eq!(error.kind, ErrorKind::Invalid);
         assert!(error.detail.contains("more than one partition"), "{error}");
     }
+}
+
+fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    now.as_millis().try_into().unwrap()
+}
+
+#[tokio::test]
+async fn a_table_can_be_read_as_it_stood() {
+    let world = World::new();
+    assert_eq!(world.catalog.files_at("t_a", now_ms()).await.unwrap(), None, "there is no table");
+    let begin = now_ms() - 1;
+    world.catalog.create("t_a").await.unwrap();
+    let mut moments = Vec::new();
+    for n in 0..3 {
+        world.append("t_a", vec![file("t_a", n)], n).await;
+        moments.push(now_ms());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let keys = async |at| {
+        let files = world.another().files_at("t_a", at).await.unwrap().unwrap();
+        files.into_iter().map(|file| file.key).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert!(keys(begin).await.is_empty());
+    for (n, at) in moments.iter().enumerate() {
+        assert_eq!(keys(*at).await, (0..=n).map(|n| file("t_a", n).key).collect());
+    }
+    assert_eq!(world.catalog.files("t_a").await.unwrap().unwrap().1.len(), 3, "the newest is another question");
+}
+
+#[tokio::test]
+async fn a_moment_of_which_no_state_is_left_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let pointers = Arc::new(SqlitePointers::open(&folder.path().join("catalog.sqlite")).unwrap());
+    let catalog =
+        IcebergCatalog::new(pointers, Arc::new(MemoryObjects::new()), "file:///data", registry(), Duration::ZERO);
+    catalog.create("t_a").await.unwrap();
+    let mut first = 0;
+    for n in 0..103 {
+        let token = catalog.load("t_a").await.unwrap().unwrap().token;
+        let property = ("n".to_owned(), n.to_string());
+        catalog.append(Append { table: "t_a".into(), token, files: vec![file("t_a", n)], property }).await.unwrap();
+        if n == 0 {
+            first = now_ms();
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let error = catalog.files_at("t_a", first).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    assert!(
+        error.detail.contains("no state of the table `t_a` is left of that moment; the oldest that is left is of 2"),
+        "{error}"
+    );
+    assert_eq!(catalog.files_at("t_a", now_ms()).await.unwrap().unwrap().len(), 103);
 }

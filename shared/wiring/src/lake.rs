@@ -25,8 +25,12 @@ impl Lake for TableLake {
         Ok(self.registry.iter().map(|s| LakeTable { name: s.table.clone(), schema: arrow_schema(s) }).collect())
     }
 
-    async fn files(&self, table: &str) -> Result<Vec<LakeFile>, PortError> {
-        let Some((_, files)) = self.catalog.files(table).await? else { return Ok(Vec::new()) };
+    async fn files(&self, table: &str, at_us: Option<i64>) -> Result<Vec<LakeFile>, PortError> {
+        let files = match at_us {
+            Some(at_us) => self.catalog.files_at(table, at_us / 1_000).await?,
+            None => self.catalog.files(table).await?.map(|(_, files)| files),
+        };
+        let Some(files) = files else { return Ok(Vec::new()) };
         let file = |file: TableFile| LakeFile {
             path: self.objects.join(&file.key),
             size_bytes: file.size_bytes,

@@ -74,6 +74,8 @@ const CATALOG_FILE: &str = "catalog.sqlite";
 const REPLAYED_TO: [&str; 4] = ["convert", "detect", "index", "notify"];
 /// Time of one sweep, within the time of the function.
 const SWEEP_BUDGET: Duration = Duration::from_secs(20);
+/// A state of a table can be read for so long after the next one.
+const SNAPSHOTS_KEPT: Duration = Duration::from_secs(3_600);
 /// Time for which a call compacts, within the time of the function.
 const COMPACT_BUDGET: Duration = Duration::from_secs(10);
 
@@ -125,7 +127,7 @@ impl Wiring {
         let folder = data.canonicalize().with_context(|| format!("cannot find the folder `{}`", data.display()))?;
         let root = format!("file://{}", folder.display());
         let pointers = Arc::new(SqlitePointers::open(&data.join(CATALOG_FILE))?);
-        let catalog = Arc::new(IcebergCatalog::new(pointers, objects.clone(), &root, registry.clone()));
+        let catalog = Arc::new(IcebergCatalog::new(pointers, objects.clone(), &root, registry.clone(), SNAPSHOTS_KEPT));
         let lake = TableLake { catalog: catalog.clone(), registry: registry.clone(), objects: folder };
         let sql: Arc<dyn Sql> = Arc::new(EmbeddedSql::new(Arc::new(lake), EmbeddedSqlConfig::default()));
         let keys = Arc::new(Keys::new(table.clone()));

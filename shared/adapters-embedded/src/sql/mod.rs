@@ -3,6 +3,7 @@
 //! Unquoted names may be written in any case: `memberid` finds the column `memberId`. What cannot be is a name that differs from another
 //! only by case; then the exact spelling decides.
 
+mod at;
 mod growth;
 mod rows;
 mod table;
@@ -10,9 +11,10 @@ mod watch;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use at::{TABLE_AT, TableAt};
 use datafusion::catalog::CatalogProviderList;
 use datafusion::catalog::{
-    CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, SchemaProvider, TableProvider,
+    CatalogProvider, MemoryCatalogProvider, MemoryCatalogProviderList, SchemaProvider, TableFunction, TableProvider,
 };
 use datafusion::common::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
@@ -73,8 +75,8 @@ pub trait Lake: Send + Sync {
     /// All tables, with or without files.
     async fn tables(&self) -> Result<Vec<LakeTable>, PortError>;
 
-    /// The files of a table as of one moment.
-    async fn files(&self, table: &str) -> Result<Vec<LakeFile>, PortError>;
+    /// The files of a table as of one moment: now, or the one given in microseconds since the epoch.
+    async fn files(&self, table: &str, at_us: Option<i64>) -> Result<Vec<LakeFile>, PortError>;
 }
 
 /// Settings of the embedded SQL.
@@ -207,7 +209,7 @@ impl Drop for Aborting {
 impl EmbeddedSql {
     /// A session for one query, with its own bounds.
     fn state(&self, tables: Vec<LakeTable>, limits: SqlLimits, opened: &Opened) -> Result<SessionState, PortError> {
-        let provider = |table: LakeTable| -> (String, Arc<dyn TableProvider>) {
+        let recorded = |table: LakeTable| {
             let table = RecordedTable {
                 name: table.name,
                 schema: table.schema,
@@ -215,12 +217,18 @@ impl EmbeddedSql {
                 time_column: self.config.time_column.as_str().into(),
                 partitions: self.config.threads.max(1),
                 opened: opened.clone(),
+                at_us: None,
             };
-            (table.name.clone(), Arc::new(table))
+            (table.name.clone(), table)
         };
+        let tables: BTreeMap<String, RecordedTable> = tables.into_iter().map(recorded).collect();
+        let mut functions = self.base.table_functions().clone();
+        let table_at = TableFunction::new(TABLE_AT.to_owned(), Arc::new(TableAt(tables.clone())));
+        functions.insert(TABLE_AT.to_owned(), Arc::new(table_at));
+        let provider = |(name, table)| -> (String, Arc<dyn TableProvider>) { (name, Arc::new(table)) };
         let schema = LakeSchema {
             tables: tables.into_iter().map(provider).collect(),
-            functions: self.base.table_functions().keys().cloned().collect(),
+            functions: functions.keys().cloned().collect(),
         };
         let catalog = MemoryCatalogProvider::new();
         let catalogs = MemoryCatalogProviderList::new();
@@ -235,6 +243,7 @@ impl EmbeddedSql {
         Ok(SessionStateBuilder::new_from_existing(self.base.clone())
             .with_catalog_list(Arc::new(catalogs))
             .with_runtime_env(runtime)
+            .with_table_functions(functions)
             .build())
     }
 }

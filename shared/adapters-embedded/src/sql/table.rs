@@ -36,6 +36,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(super) type Opened = Arc<Mutex<HashSet<Path>>>;
 
 /// One table during one query.
+#[derive(Clone)]
 pub(super) struct RecordedTable {
     pub name: String,
     pub schema: SchemaRef,
@@ -43,6 +44,8 @@ pub(super) struct RecordedTable {
     pub time_column: Arc<str>,
     pub partitions: usize,
     pub opened: Opened,
+    /// The moment that it is read at, microseconds since the epoch; now, where there is none.
+    pub at_us: Option<i64>,
 }
 
 impl fmt::Debug for RecordedTable {
@@ -77,7 +80,8 @@ impl TableProvider for RecordedTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let recorded = self.lake.files(&self.name).await.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let recorded = self.lake.files(&self.name, self.at_us).await;
+        let recorded = recorded.map_err(|error| DataFusionError::External(Box::new(error)))?;
         let predicate = self.predicate(state, filters)?;
         let files = self.keep(recorded, predicate.as_ref())?;
         if files.is_empty() {

@@ -23,7 +23,10 @@ impl Lake for Recorded {
         Ok(self.tables.clone())
     }
 
-    async fn files(&self, table: &str) -> Result<Vec<LakeFile>, PortError> {
+    async fn files(&self, table: &str, at_us: Option<i64>) -> Result<Vec<LakeFile>, PortError> {
+        if at_us.is_some_and(|at| at < 0) {
+            return Ok(Vec::new());
+        }
         if table == "broken" {
             return Err(PortError::new(ErrorKind::Unavailable, "lake.files", "the record cannot be read"));
         }
@@ -171,6 +174,28 @@ async fn files_of_other_times_are_not_opened() {
     let result =
         engine.sql.query("SELECT id FROM trade WHERE time >= $1 AND id > $2", &parameters, LIMITS).await.unwrap();
     assert_eq!((json!(result.rows), result.files_read), (json!([[2_008], [2_009]]), Some(1)));
+}
+
+#[tokio::test]
+async fn a_table_is_read_as_it_stood_at_a_moment() {
+    let engine = engine();
+    for (moment, rows) in [("2026-11-21T10:00:00Z", 30), ("1969-12-31T23:00:00Z", 0), ("1970-01-01T08:00:00+09:00", 0)]
+    {
+        let counted = engine.rows(&format!("SELECT count(*) FROM table_at('trade', '{moment}')")).await;
+        assert_eq!(counted, json!([[rows]]), "{moment}");
+    }
+    let both = "SELECT count(*) FROM trade JOIN table_at('trade', '2026-11-21T10:00:00Z') old ON trade.id = old.id";
+    assert_eq!(engine.rows(both).await, json!([[30]]));
+    for (arguments, says) in [
+        ("'nothing', '2026-11-21T10:00:00Z'", "`nothing` does not exist"),
+        ("'trade', 'yesterday'", "`yesterday` is no moment"),
+        ("'trade'", "takes the name of a table and a moment"),
+        ("'trade', 7", "takes two texts"),
+    ] {
+        let fault = engine.fault(&format!("SELECT * FROM table_at({arguments})")).await;
+        assert_eq!(fault.kind, ErrorKind::Invalid);
+        assert!(fault.detail.contains(says), "{arguments}: {fault}");
+    }
 }
 
 #[tokio::test]
