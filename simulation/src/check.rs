@@ -2,13 +2,14 @@
 
 use crate::backend::{header, now};
 use crate::call::QueueName;
-use crate::lines::{label, name};
+use crate::lines::{label, name, name_in};
 use crate::scenario::{self, Naming};
 use crate::simulation::{Simulation, rows};
 use sluice_domain::alert::{Alert, FIRED, Trade};
 use sluice_domain::message;
 use sluice_ports::Catalog as _;
 use sluice_stages::commit::PROPERTY;
+use sluice_stages::compact::REPEATED;
 use sluice_stages::groups::{recorded_files, recorded_tables};
 use sluice_stages::ledger::{self, Sink};
 use sluice_stages::quarantine::Quarantined;
@@ -118,7 +119,7 @@ impl Truth {
                 if file.counted.values().sum::<u64>() != file.rows {
                     return Err(format!("the rows of `{}` are counted as {:?}", file.key, file.counted));
                 }
-                text.lines().for_each(|line| *found.entry(line.to_owned()).or_default() += 1);
+                text.lines().for_each(|line| *found.entry(name_in(line).to_owned()).or_default() += 1);
             }
         }
         let kept = quarantined(simulation);
@@ -228,28 +229,50 @@ fn check_tables(simulation: &Simulation, rows: &Counted) -> Result<(), String> {
         return Err("files are recorded that no table has".into());
     }
     let (catalog, objects) = (&simulation.backend.catalog, &simulation.backend.objects);
-    let mut found = Counted::new();
+    let (mut found, mut removed) = (Counted::new(), 0);
     for table in catalog.tables() {
         let settled = crate::simulation::rows(&simulation.backend.table, &format!("filed-rows#{table}"));
         let settled: u64 = settled.iter().filter_map(|row| row.value["rows"].as_u64()).sum();
         let has: u64 = catalog.live(&table).iter().map(|file| file.rows).sum();
-        if settled != has {
-            return Err(format!("the table `{table}` has {has} rows, and {settled} are counted as settled"));
+        let head = now(catalog.load(&table)).map_err(|e| e.to_string())?;
+        let properties = head.map(|head| head.properties).unwrap_or_default();
+        let repeated = properties.get(REPEATED).and_then(|rows| rows.parse::<u64>().ok()).unwrap_or(0);
+        if settled != has + repeated {
+            return Err(format!(
+                "the table `{table}` has {has} rows, {repeated} were repeated, and {settled} are counted as settled"
+            ));
         }
+        removed += repeated;
         for file in catalog.live(&table) {
             let bytes =
                 objects.bytes(&file.key).ok_or_else(|| format!("`{}` is in a table and not there", file.key))?;
             let text = String::from_utf8_lossy(&bytes).into_owned();
-            text.lines().for_each(|line| *found.entry(line.to_owned()).or_default() += 1);
+            text.lines().for_each(|line| *found.entry(name_in(line).to_owned()).or_default() += 1);
         }
-        let head = now(catalog.load(&table)).map_err(|e| e.to_string())?;
-        let number = head.and_then(|head| head.properties.get(PROPERTY)?.parse::<u64>().ok()).unwrap_or(0);
+        let number = properties.get(PROPERTY).and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
         let record = simulation.backend.table.value("commit", &table).and_then(|record| record["number"].as_u64());
         if record.unwrap_or(0) != number {
             return Err(format!("the table `{table}` has commit {number}, and its record is {record:?}"));
         }
     }
-    compare("rows of the tables", rows, &found, &BTreeSet::new())
+    if removed == 0 {
+        return compare("rows of the tables", rows, &found, &BTreeSet::new());
+    }
+    // Of what has been repeated one row is left, and of the rest all.
+    let missing: u64 = rows.iter().map(|(name, n)| (n - found.get(name).copied().unwrap_or(0).min(*n)) as u64).sum();
+    match found
+        .keys()
+        .chain(rows.keys())
+        .find(|name| found.get(*name).copied().unwrap_or(0) == 0 || found[*name] > rows[*name])
+    {
+        Some(name) => Err(format!(
+            "`{name}` is {:?} times in the tables, and was stored {:?} times",
+            found.get(name),
+            rows.get(name)
+        )),
+        None if missing != removed => Err(format!("{missing} rows are missing, and {removed} were removed")),
+        None => Ok(()),
+    }
 }
 
 /// Labels of the events whose bytes are in quarantine.

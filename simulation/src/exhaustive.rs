@@ -37,11 +37,13 @@ pub enum Disturbance {
     OvertakenAfterLease,
     /// Before the call happens, another engine compacts the tables.
     Compacted,
+    /// Before the call happens, recorded files become part of the tables.
+    Committed,
 }
 
 impl Disturbance {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Refused,
         Self::ReplyLost,
         Self::Late,
@@ -53,6 +55,7 @@ impl Disturbance {
         Self::Overtaken,
         Self::OvertakenAfterLease,
         Self::Compacted,
+        Self::Committed,
     ];
 }
 
@@ -124,14 +127,37 @@ impl Stage {
         Self { function, backend: simulation.backend, sent, answered, messages }
     }
 
+    /// `compact`, with so many files in a table and one more that is recorded; some events are in each of them.
+    pub fn compaction(files: usize) -> Self {
+        let sent: Arc<[Sent]> = (0..=files).map(scenario::repeating).collect();
+        let mut simulation = Simulation::new(&[QueueName::Convert], Arc::clone(&sent), false);
+        for request in 0..sent.len() {
+            simulation.send(request, 0);
+            finish(&mut simulation);
+            let which = simulation.waiting(QueueName::Convert);
+            simulation.deliver(QueueName::Convert, which, 0);
+            finish(&mut simulation);
+            if request < files {
+                let which = simulation.waiting(QueueName::Commit);
+                simulation.deliver(QueueName::Commit, which, 0);
+                finish(&mut simulation);
+            }
+        }
+        let (function, answered) = (Function::CompactTick, simulation.answered.clone());
+        Self { function, backend: simulation.backend, sent, answered, messages: files }
+    }
+
     /// Every schedule; answers how many there were, or the first after which something does not hold.
     pub fn run_all(&self) -> Result<usize, String> {
         let mut runs = 0;
         for deliveries in self.deliveries() {
             let mut plan = Plan { deliveries, disturbance: None };
             let calls = self.run(&plan)?;
-            let possible =
-                Disturbance::ALL.into_iter().filter(|what| *what != Disturbance::Compacted || self.commits());
+            let possible = Disturbance::ALL.into_iter().filter(|what| match what {
+                Disturbance::Compacted => self.changes_tables(),
+                Disturbance::Committed => self.function == Function::CompactTick,
+                _ => true,
+            });
             let disturbances = (0..calls).flat_map(|call| possible.clone().map(move |what| (call, what)));
             runs += 1;
             for disturbance in disturbances {
@@ -144,12 +170,16 @@ impl Stage {
     }
 
     /// Whether the tables matter to the stage.
-    fn commits(&self) -> bool {
-        self.function == Function::Consumer(QueueName::Commit)
+    fn changes_tables(&self) -> bool {
+        matches!(self.function, Function::Consumer(QueueName::Commit) | Function::CompactTick)
     }
 
     /// All orders of the messages and all ways to cut them. A request is taken alone.
     fn deliveries(&self) -> Vec<Vec<Vec<usize>>> {
+        if self.function == Function::CompactTick {
+            // The clock ticks twice, with nothing in its hands.
+            return vec![vec![Vec::new(); 2]];
+        }
         let all = (1 << self.messages.saturating_sub(1)) - 1;
         let cuts = if self.function == Function::Ingest { all..=all } else { 0..=all };
         orders(self.messages).iter().flat_map(|order| cuts.clone().map(move |cuts| cut(order, cuts))).collect()
@@ -222,6 +252,7 @@ impl Play<'_> {
     fn start(&mut self, delivery: &[usize], process: usize) {
         match self.stage.function {
             Function::Consumer(queue) => self.simulation.deliver(queue, delivery.to_vec(), process),
+            Function::CompactTick => self.simulation.compact_tick(process),
             _ => delivery.iter().for_each(|request| self.simulation.send(*request, process)),
         }
     }
@@ -250,6 +281,14 @@ impl Play<'_> {
             Disturbance::KilledThenVeryLate => kill(self, LastCall::Late, Landing::AtTheEnd),
             Disturbance::Compacted => {
                 self.simulation.compact();
+                self.simulation.answer(0, Fate::Done);
+            }
+            Disturbance::Committed => {
+                let held = self.simulation.calls.len();
+                self.simulation.commit_tick(1);
+                while self.simulation.calls.len() > held {
+                    self.simulation.answer(held, Fate::Done);
+                }
                 self.simulation.answer(0, Fate::Done);
             }
             Disturbance::Overtaken | Disturbance::OvertakenAfterLease => {

@@ -142,6 +142,12 @@ pub fn plain(number: usize) -> Sent {
     }
 }
 
+/// A request of an event of its own and one that every other such request has too, both of a closed hour.
+pub fn repeating(number: usize) -> Sent {
+    let again = web(8, 0, "shared", TIME);
+    sent(Naming::Ids, number, &[again, web(number, 1, &id(number, 1), TIME)])
+}
+
 /// A request of one event; all but the last of four are of the same table.
 pub fn of_one_table(number: usize) -> Sent {
     match number {

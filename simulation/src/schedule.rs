@@ -272,7 +272,7 @@ impl Schedule {
     }
 
     fn change(&mut self) {
-        let drawn = self.random.below(8);
+        let drawn = self.random.below(9);
         if !self.disturbs(2) {
             return;
         }
@@ -289,7 +289,8 @@ impl Schedule {
             3 => self.simulation.add_rule(),
             4 if self.simulation.uses(QueueName::Detect) => self.simulation.tick(0),
             5 if self.simulation.uses(QueueName::Commit) => self.simulation.commit_tick(self.moves % PROCESSES),
-            6 | 7 if self.simulation.uses(QueueName::Commit) => self.simulation.compact(),
+            6 if self.simulation.uses(QueueName::Commit) => self.simulation.compact(),
+            7 | 8 if self.simulation.uses(QueueName::Commit) => self.simulation.compact_tick(self.moves % PROCESSES),
             _ => {}
         }
     }

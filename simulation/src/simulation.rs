@@ -9,10 +9,11 @@ use crate::lines::Lines;
 use crate::port::{Ports, SendingQueue};
 use crate::scenario::{self, Sent};
 use sluice_domain::schema::Registry;
-use sluice_domain::time::{SECOND_US, Timestamp};
+use sluice_domain::time::{DAY_US, SECOND_US, Timestamp};
 use sluice_ports::{ErrorKind, Query, Queue, Table as _};
 use sluice_stages::access::Keys;
 use sluice_stages::commit::{Commit, CommitPorts, CommitSettings};
+use sluice_stages::compact::{Asked, Compact, CompactPorts, CompactSettings};
 use sluice_stages::convert::{Convert, ConvertPorts, ConvertSettings};
 use sluice_stages::detect::{Detect, DetectPorts, DetectSettings};
 use sluice_stages::http::Response;
@@ -46,6 +47,8 @@ pub enum Function {
     Tick,
     /// The clock of `commit`.
     CommitTick,
+    /// The clock of `compact`.
+    CompactTick,
 }
 
 /// What becomes of a call whose task is killed.
@@ -63,6 +66,7 @@ enum Stage {
     Ingest(Arc<Ingest>),
     Convert(Arc<Convert>),
     Commit(Arc<Commit>),
+    Compact(Arc<Compact>),
     Index(Arc<Index>),
     Detect(Arc<Detect>),
     Notify(Arc<Notify>),
@@ -153,7 +157,7 @@ impl Simulation {
     pub fn delivery(&self, task: usize) -> Option<(QueueName, Vec<usize>)> {
         match self.tasks[&task].function {
             Function::Consumer(queue) => Some((queue, self.tasks[&task].delivery.clone())),
-            Function::Ingest | Function::Tick | Function::CommitTick => None,
+            Function::Ingest | Function::Tick | Function::CommitTick | Function::CompactTick => None,
         }
     }
 
@@ -242,7 +246,7 @@ impl Simulation {
             Stage::Quarantine(stage) => {
                 consume(calls, queue, items, at, Arc::clone(stage), async |s, i, t| s.run(i, t).await)
             }
-            Stage::Ingest(_) => unreachable!("ingest has no queue"),
+            Stage::Ingest(_) | Stage::Compact(_) => unreachable!("it has no queue"),
         };
         self.begin(function, process, future, which, None);
     }
@@ -258,6 +262,19 @@ impl Simulation {
             None
         });
         self.begin(Function::CommitTick, process, future, Vec::new(), None);
+    }
+
+    /// The clock of `compact` ticks, so much later that every partition is closed.
+    pub fn compact_tick(&mut self, process: usize) {
+        let at = self.time().plus_micros(40 * DAY_US);
+        let Stage::Compact(stage) = self.stage(Function::CompactTick, process) else { unreachable!() };
+        let stage = Arc::clone(stage);
+        let future = Box::pin(async move {
+            // What fails is due at the next tick.
+            _ = stage.run(Asked::default(), at).await;
+            None
+        });
+        self.begin(Function::CompactTick, process, future, Vec::new(), None);
     }
 
     /// The clock of `detect` ticks.
@@ -463,6 +480,12 @@ fn stage(function: Function, process: usize, calls: &Arc<Calls>, registry: Arc<R
             let max_files = if process == 0 { CommitSettings::default().max_files } else { 1 };
             let settings = CommitSettings { max_files, budget: Duration::MAX };
             Stage::Commit(Arc::new(Commit::new(CommitPorts { table: ports.clone(), catalog: ports }, settings)))
+        }
+        Function::CompactTick => {
+            let settings = CompactSettings { budget: Duration::MAX, ..CompactSettings::default() };
+            let (table, catalog, objects) = (ports.clone(), ports.clone(), ports);
+            let ports = CompactPorts { table, catalog, objects, rewriter: Arc::new(Lines) };
+            Stage::Compact(Arc::new(Compact::new(ports, registry, settings)))
         }
         Function::Consumer(QueueName::Index) => {
             let settings = IndexSettings { bulk_bytes: slice_bytes, budget_ms: u32::MAX };

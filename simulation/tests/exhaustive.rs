@@ -45,3 +45,8 @@ fn quarantine_may_be_disturbed_at_any_call() {
 fn commit_may_be_disturbed_at_any_call() {
     assert!(runs(|messages| Stage::consumer(QueueName::Commit, messages)) > 10_000);
 }
+
+#[test]
+fn compact_may_be_disturbed_at_any_call() {
+    assert!(runs(Stage::compaction) > 300);
+}
