@@ -91,18 +91,30 @@ impl Trino {
     /// The rows of a statement: integers are numbers, decimals text in plain notation, times RFC 3339 text in UTC, lists arrays, as SQL of
     /// ours answers them. A statement that fails is an error with the server's own words.
     pub fn query(&self, sql: &str) -> anyhow::Result<Vec<Vec<Value>>> {
-        match self.ask(sql)? {
+        self.query_in("system", sql)
+    }
+
+    /// The same with the lake's tables of a catalog by their names alone.
+    pub fn query_in(&self, catalog: &str, sql: &str) -> anyhow::Result<Vec<Vec<Value>>> {
+        match self.ask(catalog, sql)? {
             // A server that has just started may not have found itself yet.
-            Answer::Failed { name, .. } if name == "NO_NODES_AVAILABLE" => self.ask(sql)?,
+            Answer::Failed { name, .. } if name == "NO_NODES_AVAILABLE" => self.ask(catalog, sql)?,
             answer => answer,
         }
         .rows(sql)
     }
 
     /// By Trino's client protocol: the statement is posted, and each reply says where the next one is.
-    fn ask(&self, sql: &str) -> anyhow::Result<Answer> {
-        // Without the capability times come in milliseconds, whatever they are.
-        let headers = [("x-trino-user", "test"), ("x-trino-client-capabilities", "PARAMETRIC_DATETIME")];
+    fn ask(&self, catalog: &str, sql: &str) -> anyhow::Result<Answer> {
+        let headers = [
+            ("x-trino-user", "test"),
+            ("x-trino-catalog", catalog),
+            ("x-trino-schema", "lake"),
+            // As Athena.
+            ("x-trino-time-zone", "UTC"),
+            // Without it times come in milliseconds, whatever they are.
+            ("x-trino-client-capabilities", "PARAMETRIC_DATETIME"),
+        ];
         let mut reply = send_raw(&self.url, "POST", "/v1/statement", &headers, sql.as_bytes())?;
         let (mut types, mut rows) = (Vec::new(), Vec::new());
         loop {

@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use serde_json::{Value, json};
-use sluice_tests::Server;
 use sluice_tests::trino::{Trino, sqlite_catalog};
+use sluice_tests::{Server, sluice_text};
 use std::collections::BTreeMap;
 
 /// Tables that [`events`] are of.
@@ -44,7 +44,7 @@ fn rows(server: &Server, trino: &Trino, table: &str) -> [Vec<Vec<Value>>; 2] {
     let (status, reply) = server.post_json("/v1/sql", &json!({"sql": sql(table)})).unwrap();
     assert_eq!((status, &reply["truncated"]), (200, &json!(false)), "{table}: {reply}");
     let ours = serde_json::from_value(reply["rows"].clone()).unwrap();
-    [ours, trino.query(&sql(&format!("rewritten.lake.{table}"))).unwrap()]
+    [ours, trino.query_in("rewritten", &sql(table)).unwrap()]
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn trino_sees_what_sql_sees_and_commits_go_on_after_it_has_rewritten_the_tables(
     let before = both(36);
     let files = |table: &str| {
         trino
-            .query(&format!("SELECT file_path FROM rewritten.lake.\"{table}$files\""))
+            .query_in("rewritten", &format!("SELECT file_path FROM \"{table}$files\""))
             .unwrap()
             .into_iter()
             .flatten()
@@ -81,7 +81,7 @@ fn trino_sees_what_sql_sees_and_commits_go_on_after_it_has_rewritten_the_tables(
     for table in TABLES {
         let recorded = files(table);
         assert!(recorded.len() >= 6, "{table}: {recorded:?}");
-        trino.query(&format!("ALTER TABLE rewritten.lake.{table} EXECUTE optimize")).unwrap();
+        trino.query_in("rewritten", &format!("ALTER TABLE {table} EXECUTE optimize")).unwrap();
         let rewritten = files(table);
         assert!(
             rewritten.len() < recorded.len() && rewritten.iter().all(|file| !recorded.contains(file)),
@@ -93,5 +93,42 @@ fn trino_sees_what_sql_sees_and_commits_go_on_after_it_has_rewritten_the_tables(
     let after = both(60);
     for (table, rows) in &before {
         assert!(rows.iter().all(|row| after[table].contains(row)), "{table}");
+    }
+}
+
+/// What is asked beside the days.
+const ASKED: [(&str, &str, &str); 3] =
+    [("requests", "least", "10"), ("price-ranges", "symbol", "SLUICE"), ("price-ranges", "symbol", "")];
+
+#[test]
+fn every_report_says_the_same_by_the_engine_of_one_machine_and_by_that_of_athena() {
+    let Some(trino) = Trino::shared().unwrap() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let server = Server::start(&data).unwrap();
+    sluice_text(&data, &["demo"]).unwrap();
+    server.settle().unwrap();
+    trino.add_catalog("reported", &sqlite_catalog(&data)).unwrap();
+    // On one machine a table is there with its first rows.
+    let tables = trino.query_in("reported", "SHOW TABLES").unwrap();
+    let tables: Vec<&str> = tables.iter().filter_map(|row| row[0].as_str()).collect();
+    for report in sluice_entry::reports::bundled().unwrap().iter() {
+        let further =
+            ASKED.iter().filter(|(name, ..)| *name == report.name).map(|(_, name, value)| format!("&{name}={value}"));
+        for further in std::iter::once(String::new()).chain(further) {
+            let (status, reply) =
+                server.get(&format!("/v1/reports/{}?from=2000-01-01&to=2099-12-31{further}", report.name)).unwrap();
+            assert_eq!(status, 200, "{}: {reply}", report.name);
+            let values: Vec<Value> = report.parameters.iter().map(|p| reply["parameters"][&p.name].clone()).collect();
+            // What Athena is asked.
+            let statement =
+                sluice_statement::standard_text(&report.statement(tables.iter().copied()), &values).unwrap();
+            let theirs = trino.query_in("reported", &statement).unwrap();
+            assert_eq!(reply["rows"], json!(theirs), "{}{further}", report.name);
+            assert!(!theirs.is_empty(), "{}{further} says something", report.name);
+        }
+        let (status, reply) =
+            server.get(&format!("/v1/reports/{}?from=2000-01-01&to=2000-01-01", report.name)).unwrap();
+        assert_eq!((status, &reply["rows"]), (200, &json!([])), "{}: the days bound it", report.name);
     }
 }

@@ -12,6 +12,7 @@ mod keys;
 mod ledger;
 mod quarantine;
 mod queues;
+mod report;
 mod rules;
 mod search;
 mod send;
@@ -76,6 +77,7 @@ enum Command {
     Feed(feed::Feed),
     Search(search::Search),
     Sql(sql::Sql),
+    Report(report::Report),
     Watch(watch::Watch),
     Status(status::Status),
     Ledger(ledger::Ledger),
@@ -131,6 +133,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<(), Failure> {
                     Command::Feed(args) => args.run(&client, &mut out).await,
                     Command::Search(args) => args.run(&client, &mut out).await,
                     Command::Sql(args) => args.run(&client, &mut out).await,
+                    Command::Report(args) => args.run(&client, &mut out).await,
                     Command::Watch(args) => args.run(&client, &mut out).await,
                     Command::Status(args) => args.run(&client, &mut out).await,
                     Command::Ledger(args) => args.run(&client, &mut out).await,
@@ -193,6 +196,7 @@ mod tests {
                 "feed",
                 "search",
                 "sql",
+                "report",
                 "watch",
                 "status",
                 "ledger",

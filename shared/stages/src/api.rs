@@ -11,6 +11,7 @@ pub mod members;
 pub mod metrics;
 mod outbox;
 mod quarantine;
+mod reports;
 pub mod retention;
 mod tables;
 mod way;
@@ -21,7 +22,7 @@ use crate::attempts::Attempts;
 use crate::channels::Channels;
 use crate::http::{Request, Response};
 use crate::ledger::audit::{self, Asked, AuditPorts, Audited};
-use crate::ledger::{self, Counts, Report, Sink};
+use crate::ledger::{self, Counts, Sink};
 use crate::limits::Allowance;
 use crate::members::Members;
 use crate::networks::Networks;
@@ -35,6 +36,7 @@ use serde_json::{Value, json};
 use sluice_domain::event::{Event, Shared};
 use sluice_domain::json as strict;
 use sluice_domain::message::{self, Entry};
+use sluice_domain::report::Report;
 use sluice_domain::schema::Registry;
 use sluice_domain::time::Timestamp;
 use sluice_ports::{
@@ -85,6 +87,8 @@ pub struct ApiPorts {
     pub audit: AuditPorts,
     /// The schemas.
     pub registry: Arc<Registry>,
+    /// The questions to the lake that have a name.
+    pub reports: Arc<Vec<Report>>,
     /// How many requests were answered.
     pub requests: Arc<Requests>,
     /// The lake's tables; `None` where nobody makes them.
@@ -113,6 +117,7 @@ pub struct Api {
     attempts: Attempts,
     refused: Allowance,
     rankings: game::Rankings,
+    results: reports::Results,
 }
 
 type Reply = Result<Response, Response>;
@@ -121,7 +126,14 @@ impl Api {
     /// A stage over these ports.
     pub fn new(ports: ApiPorts, settings: ApiSettings) -> Self {
         let attempts = Attempts::new(ports.table.clone());
-        Self { ports, settings, attempts, refused: Allowance::default(), rankings: game::Rankings::default() }
+        Self {
+            ports,
+            settings,
+            attempts,
+            refused: Allowance::default(),
+            rankings: game::Rankings::default(),
+            results: reports::Results::default(),
+        }
     }
 
     /// Answers a request.
@@ -133,6 +145,8 @@ impl Api {
             (["", "openapi.json"], "GET") => Ok(Response::json(200, &routes::document())),
             (["search"], "POST") => self.search(call).await,
             (["sql"], "POST") => self.sql(call).await,
+            (["reports"], "GET") => self.list_reports(call).await,
+            (["reports", name], "GET") => self.report(call, name).await,
             (["status"], "GET") => self.status(call).await,
             (["ledger"], "GET") => self.ledger(call).await,
             (["queues"], "GET") => self.queues(call).await,
@@ -563,7 +577,7 @@ fn queue_rows(queues: &[(String, Depth, Option<String>)]) -> Vec<Value> {
 }
 
 /// The report as rows: per type and in total, each sink by its name. `adds_up` is null while it cannot be said.
-fn ledger_rows(report: &Report, is_moving: bool) -> Value {
+fn ledger_rows(report: &ledger::Report, is_moving: bool) -> Value {
     let row = |counts: &Counts| {
         let mut row = json!({"received": counts.received, "accepted": counts.accepted, "rejected": counts.rejected});
         for (sink, sums) in &counts.sinks {

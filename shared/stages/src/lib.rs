@@ -11,6 +11,7 @@ pub mod attempts;
 pub mod channels;
 pub mod commit;
 pub mod convert;
+mod csv;
 pub mod detect;
 pub mod exposition;
 pub mod game;

@@ -104,6 +104,7 @@ pub fn run() -> ExitCode {
             desk,
             audit,
             registry,
+            reports: sluice_entry::reports::bundled()?,
             requests: counting.requests.clone(),
             outbox: None,
         };
