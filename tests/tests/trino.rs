@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 use sluice_tests::trino::{Trino, sqlite_catalog};
-use sluice_tests::{Server, sluice_text};
+use sluice_tests::{Server, eventually, python, sluice_text};
 use std::collections::BTreeMap;
 
 /// Tables that [`events`] are of.
@@ -131,4 +131,80 @@ fn every_report_says_the_same_by_the_engine_of_one_machine_and_by_that_of_athena
             server.get(&format!("/v1/reports/{}?from=2000-01-01&to=2000-01-01", report.name)).unwrap();
         assert_eq!((status, &reply["rows"]), (200, &json!([])), "{}: the days bound it", report.name);
     }
+}
+
+/// Ids, and values of the field that came later, as PyIceberg reads them; and what the table says of the field.
+const GAINED: &str = "
+import sys, json
+from pyiceberg.catalog.sql import SqlCatalog
+data = sys.argv[1]
+table = SqlCatalog('sluice', uri=f'sqlite:///{data}/catalog.sqlite', warehouse=f'file://{data}').load_table('lake.order_paid')
+rows = table.scan(selected_fields=('id', 'total', 'currency', 'lines')).to_arrow().sort_by('id').to_pylist()
+field = table.schema().find_field('currency')
+print(json.dumps([[[r['id'], r['total'], r['currency'], r['lines']] for r in rows], field.field_id, field.doc]))
+";
+
+#[test]
+fn a_field_that_a_schema_file_gains_is_a_column_for_every_engine_and_what_is_no_addition_waits() {
+    let Some(trino) = Trino::shared().unwrap() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let schema = |properties: Value| {
+        let file =
+            json!({"type": "object", "x-type": "order.paid", "description": "An order.", "properties": properties});
+        std::fs::create_dir_all(data.join("schemas")).unwrap();
+        std::fs::write(data.join("schemas/order.paid.json"), file.to_string()).unwrap();
+        Server::start(&data).unwrap()
+    };
+    let send = |server: &Server, id: &str, data: Value| {
+        let event =
+            json!([{"id": id, "source": "shop", "type": "order.paid", "time": "2026-11-20T10:00:00Z", "data": data}]);
+        let (status, reply) = server.post_json("/v1/events", &event).unwrap();
+        assert_eq!(status, 202, "{reply}");
+    };
+    let total = json!({"type": "integer", "x-column-id": 101});
+    let currency = json!({"type": "string", "description": "ISO 4217.", "x-column-id": 102});
+    let lines = json!({"type": "array", "items": {"type": "string"}, "x-column-id": 103});
+    let gained = json!({"total": total, "currency": currency, "lines": lines});
+
+    let server = schema(json!({"total": total}));
+    send(&server, "1", json!({"total": 1, "currency": "KRW"}));
+    server.settle().unwrap();
+    server.stop().unwrap();
+    let server = schema(gained.clone());
+    let sql = "SELECT id, total, currency, lines FROM order_paid ORDER BY id";
+    let rows = |server: &Server| server.post_json("/v1/sql", &json!({"sql": sql})).unwrap().1["rows"].clone();
+    let (before, after) = (json!(["1", 1, null, null]), json!(["2", 2, "EUR", ["a", "b"]]));
+    assert_eq!(rows(&server), json!([before]), "before a file has the field");
+    send(&server, "2", json!({"total": 2, "currency": "EUR", "lines": ["a", "b"]}));
+    server.settle().unwrap();
+    assert_eq!(rows(&server), json!([before, after]));
+    trino.add_catalog("gained", &sqlite_catalog(&data)).unwrap();
+    assert_eq!(json!(trino.query_in("gained", sql).unwrap()), json!([before, after]));
+    let said = trino.query_in("gained", "SHOW COLUMNS FROM order_paid LIKE 'currency'").unwrap();
+    assert_eq!(said[0][3], "ISO 4217.");
+    if let Some(read) = python(GAINED, &[data.to_str().unwrap()]).unwrap() {
+        assert_eq!(serde_json::from_str::<Value>(&read).unwrap(), json!([[before, after], 102, "ISO 4217."]));
+    }
+    server.stop().unwrap();
+
+    // The id moves: events are taken, and wait for their table.
+    let server =
+        schema(json!({"total": {"type": "integer", "x-column-id": 104}, "currency": currency, "lines": lines}));
+    send(&server, "3", json!({"total": 3}));
+    let log = data.with_extension("log");
+    eventually("the log says what does not go", || {
+        let log = std::fs::read_to_string(&log)?;
+        Ok(log.contains("the column `total` has the id 101 in the table, and `total` has 104 in the file"))
+    })
+    .unwrap();
+    assert_eq!(trino.query_in("gained", "SELECT count(*) FROM order_paid").unwrap(), [[json!(2)]]);
+    server.stop().unwrap();
+
+    // The field is taken out of the file, and stays in the table.
+    let server = schema(json!({"total": total, "lines": lines}));
+    send(&server, "4", json!({"total": 4}));
+    server.settle().unwrap();
+    let read = trino.query_in("gained", "SELECT id, currency FROM order_paid ORDER BY id").unwrap();
+    assert_eq!(json!(read), json!([["1", null], ["2", "EUR"], ["3", null], ["4", null]]));
 }

@@ -3,6 +3,7 @@
 use crate::append::{self, Change};
 use crate::bucket::Bucket;
 use crate::columns::first_metadata;
+use crate::evolve::evolved;
 use crate::live::LiveFile;
 use crate::pointers::Pointers;
 use crate::unreadable;
@@ -131,6 +132,8 @@ impl Catalog for IcebergCatalog {
             let what = format!("the table `{table}` is in another state than `{}`", append.token);
             return Err(PortError::new(ErrorKind::Conflict, APPEND, what));
         }
+        let evolved = self.registry.table(table).map_or(Ok(None), |schema| evolved(&metadata, schema))?;
+        let metadata = evolved.map_or(metadata, Arc::new);
         let Change { metadata, expired } =
             append::change(&self.bucket, &location, &metadata, &append, now_ms()).await?;
         let next = next_location(metadata.location(), Some(&location));
