@@ -14,6 +14,7 @@ mod quarantine;
 mod queues;
 mod report;
 mod rules;
+mod schema;
 mod search;
 mod send;
 mod sql;
@@ -89,6 +90,8 @@ enum Command {
     Rules(rules::Rules),
     #[command(subcommand)]
     Keys(keys::Keys),
+    #[command(subcommand)]
+    Schema(schema::Schema),
     Demo(demo::Demo),
     Cost(cost::Cost),
     Completion(completion::Completion),
@@ -118,6 +121,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<(), Failure> {
     match command {
         Command::Up(args) => up::run(&global, args),
         Command::Completion(args) => args.run(&mut Out::stdout()),
+        Command::Schema(args) => args.run(&mut Out::stdout()),
         Command::Cost(args) if args.knows_the_traffic() => args.tell(&mut Out::stdout()),
         command => {
             let client = connection::connect(&global)?;
@@ -144,7 +148,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<(), Failure> {
                     Command::Keys(args) => args.run(&client, &mut out).await,
                     Command::Demo(args) => args.run(&client, &global, &mut out).await,
                     Command::Cost(args) => args.run(&client, &mut out).await,
-                    Command::Up(_) | Command::Completion(_) => Ok(()),
+                    Command::Up(_) | Command::Completion(_) | Command::Schema(_) => Ok(()),
                 }
             });
             // A thread that still waits for standard input must not hold the command back.
@@ -220,6 +224,8 @@ mod tests {
                 "keys list",
                 "keys revoke",
                 "keys",
+                "schema infer",
+                "schema",
                 "demo",
                 "cost",
                 "completion"
