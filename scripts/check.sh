@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Format and lints.
+# Format, lints, and that no schema file changes what was released of it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/need.sh cargo
 cargo fmt --all --check
 cargo clippy --locked --workspace --all-targets -- -D warnings
+cargo test --locked --workspace --quiet --test columns_lock

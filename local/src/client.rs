@@ -195,6 +195,11 @@ impl Client {
         self.ask(Method::GET, path, query, None).await
     }
 
+    /// `GET` of what is no JSON.
+    pub async fn get_bytes(&self, path: &str, query: &[(&str, &str)]) -> Result<Bytes, CallError> {
+        self.send(Method::GET, path, query, None).await
+    }
+
     /// `POST` with a JSON body.
     pub async fn post<T: DeserializeOwned>(
         &self,

@@ -276,3 +276,18 @@ fn a_second_ctrl_c_ends_it_at_once() {
     up.wait_for("stopped at once");
     assert_eq!(up.child.wait().unwrap().code(), Some(130));
 }
+
+#[test]
+fn a_draft_of_a_schema_goes_to_standard_output_and_what_is_undecided_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("orders.ndjson");
+    std::fs::write(&file, "{\"total\":1,\"at\":\"2026-11-20T10:00:00Z\"}\n{\"total\":2.5,\"more\":null}\n").unwrap();
+    let said = sluice(&["schema", "infer", "--type", "order.paid", file.to_str().unwrap()]).output().unwrap();
+    assert!(said.status.success(), "no server is asked");
+    let draft: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!((&draft["x-type"], &draft["required"]), (&"order.paid".into(), &serde_json::json!(["total"])));
+    let notes = String::from_utf8(said.stderr).unwrap();
+    assert!(notes.contains("`total` is a 64-bit float") && notes.contains("`more` is null in all samples"), "{notes}");
+    let refused = sluice(&["schema", "infer", file.to_str().unwrap()]).output().unwrap();
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0));
+}

@@ -13,7 +13,9 @@ mod keys;
 mod ledger;
 mod quarantine;
 mod queues;
+mod report;
 mod rules;
+mod schema;
 mod search;
 mod send;
 mod sql;
@@ -77,6 +79,7 @@ enum Command {
     Feed(feed::Feed),
     Search(search::Search),
     Sql(sql::Sql),
+    Report(report::Report),
     Watch(watch::Watch),
     Status(status::Status),
     Ledger(ledger::Ledger),
@@ -89,6 +92,8 @@ enum Command {
     Rules(rules::Rules),
     #[command(subcommand)]
     Keys(keys::Keys),
+    #[command(subcommand)]
+    Schema(schema::Schema),
     Demo(demo::Demo),
     Cost(cost::Cost),
     Completion(completion::Completion),
@@ -118,6 +123,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<(), Failure> {
     match command {
         Command::Up(args) => up::run(&global, args),
         Command::Completion(args) => args.run(&mut Out::stdout()),
+        Command::Schema(args) => args.run(&mut Out::stdout()),
         Command::Cost(args) if args.knows_the_traffic() => args.tell(&mut Out::stdout()),
         command => {
             let client = connection::connect(&global)?;
@@ -133,6 +139,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<(), Failure> {
                     Command::Feed(args) => args.run(&client, &mut out).await,
                     Command::Search(args) => args.run(&client, &mut out).await,
                     Command::Sql(args) => args.run(&client, &mut out).await,
+                    Command::Report(args) => args.run(&client, &mut out).await,
                     Command::Watch(args) => args.run(&client, &mut out).await,
                     Command::Status(args) => args.run(&client, &mut out).await,
                     Command::Ledger(args) => args.run(&client, &mut out).await,
@@ -144,7 +151,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<(), Failure> {
                     Command::Keys(args) => args.run(&client, &mut out).await,
                     Command::Demo(args) => args.run(&client, &global, &mut out).await,
                     Command::Cost(args) => args.run(&client, &mut out).await,
-                    Command::Up(_) | Command::Completion(_) => Ok(()),
+                    Command::Up(_) | Command::Completion(_) | Command::Schema(_) => Ok(()),
                 }
             });
             // A thread that still waits for standard input must not hold the command back.
@@ -196,6 +203,7 @@ mod tests {
                 "feed",
                 "search",
                 "sql",
+                "report",
                 "watch",
                 "status",
                 "ledger",
@@ -220,6 +228,8 @@ mod tests {
                 "keys list",
                 "keys revoke",
                 "keys",
+                "schema infer",
+                "schema",
                 "demo",
                 "cost",
                 "completion"

@@ -36,7 +36,7 @@ pub struct Sql {
 
 /// Forms of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// Columns for people
     Table,
     /// RFC 4180 with a heading; no value is an empty field, empty text is `""`
@@ -49,13 +49,15 @@ enum Format {
 
 /// Values stay the text that the server sent, so that no digit is lost.
 #[derive(Debug, Deserialize)]
-struct Answer {
+pub(super) struct Answer {
     columns: Vec<Column>,
-    rows: Vec<Vec<Box<RawValue>>>,
+    pub(super) rows: Vec<Vec<Box<RawValue>>>,
     #[serde(default)]
-    truncated: bool,
+    pub(super) truncated: bool,
     files_read: Option<u64>,
     elapsed_ms: Option<u64>,
+    /// Of a report's.
+    pub(super) made_at: Option<String>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -95,7 +97,8 @@ impl Sql {
     }
 }
 
-fn show(answer: &Answer, format: Format, out: &mut Out) -> Result<(), Failure> {
+/// Writes an answer in a form.
+pub(super) fn show(answer: &Answer, format: Format, out: &mut Out) -> Result<(), Failure> {
     match format {
         Format::Table => {
             let headings: Vec<&str> = answer.columns.iter().map(|c| c.name.as_str()).collect();

@@ -3,6 +3,7 @@
 use crate::append;
 use crate::bucket::Bucket;
 use crate::columns::first_metadata;
+use crate::evolve::evolved;
 use crate::needed;
 use crate::pointers::Pointers;
 use crate::replace;
@@ -91,7 +92,7 @@ impl IcebergCatalog {
         self.bucket.write(location, bytes.into()).await
     }
 
-    /// The table's metadata and where it is, provided that this is its state.
+    /// The table's metadata with the columns of its schema file, and where it is, provided that this is its state.
     async fn state(
         &self,
         operation: &'static str,
@@ -105,7 +106,8 @@ impl IcebergCatalog {
             let what = format!("the table `{table}` is in another state than `{token}`");
             return Err(PortError::new(ErrorKind::Conflict, operation, what));
         }
-        Ok((location, metadata))
+        let evolved = self.registry.table(table).map_or(Ok(None), |schema| evolved(&metadata, schema))?;
+        Ok((location, evolved.map_or(metadata, Arc::new)))
     }
 
     fn changed<'a>(&'a self, location: &'a str, metadata: &'a TableMetadata) -> State<'a> {

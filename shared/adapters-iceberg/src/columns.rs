@@ -24,11 +24,8 @@ pub(crate) fn first_metadata(
     now_ms: i64,
 ) -> Result<TableMetadata, serde_json::Error> {
     let fields: Vec<Value> = fields(schema).into_iter().map(|field| field.json()).collect();
-    let (transform, partition) = match schema.partition {
-        Partition::Hour => ("hour", "time_hour"),
-        Partition::Day => ("day", "time_day"),
-        Partition::Month => ("month", "time_month"),
-    };
+    let transform = transform(schema.partition);
+    let partition = format!("{TIME}_{transform}");
     let elements = schema.columns.iter().filter(|c| matches!(c.kind, ColumnKind::List(_)));
     let element_ids = elements.map(|c| c.id + ELEMENT_ID_OFFSET);
     let ids = ENVELOPE.iter().map(|c| c.id).chain(schema.columns.iter().map(|c| c.id)).chain(element_ids);
@@ -67,6 +64,15 @@ pub(crate) fn first_metadata(
     serde_json::from_value(metadata)
 }
 
+/// The transform of the time by which a table is cut.
+pub(crate) fn transform(partition: Partition) -> &'static str {
+    match partition {
+        Partition::Hour => "hour",
+        Partition::Day => "day",
+        Partition::Month => "month",
+    }
+}
+
 /// The order of rows in a file, as `sluice-columnar` writes them: absent values first.
 fn sort_fields(schema: &Schema) -> Vec<Value> {
     let mut ids: Vec<i32> = Vec::new();
@@ -80,7 +86,7 @@ fn sort_fields(schema: &Schema) -> Vec<Value> {
     ids.into_iter().map(field).collect()
 }
 
-struct Field<'s> {
+pub(crate) struct Field<'s> {
     id: i32,
     name: &'s str,
     required: bool,
@@ -89,7 +95,7 @@ struct Field<'s> {
 }
 
 impl Field<'_> {
-    fn json(self) -> Value {
+    pub(crate) fn json(self) -> Value {
         let mut field = json!({"id": self.id, "name": self.name, "required": self.required, "type": self.kind});
         if !self.doc.is_empty() {
             field["doc"] = self.doc.into();
@@ -98,7 +104,8 @@ impl Field<'_> {
     }
 }
 
-fn fields(schema: &Schema) -> Vec<Field<'_>> {
+/// The columns of a table: the envelope's, then those of the schema file.
+pub(crate) fn fields(schema: &Schema) -> Vec<Field<'_>> {
     let envelope = ENVELOPE.iter().map(|c| {
         let kind = match c.kind {
             EnvelopeKind::Text | EnvelopeKind::Word | EnvelopeKind::Json => "string",
@@ -136,7 +143,7 @@ fn kind(kind: &ColumnKind, id: i32) -> Value {
 }
 
 /// Which column a field id is where a file has names only.
-fn name_mapping(schema: &Schema) -> Value {
+pub(crate) fn name_mapping(schema: &Schema) -> Value {
     let envelope = ENVELOPE.iter().map(|c| json!({"field-id": c.id, "names": [c.name]}));
     let data = schema.columns.iter().map(|c| match c.kind {
         ColumnKind::List(_) => json!({

@@ -13,6 +13,7 @@ mod append;
 mod bucket;
 mod catalog;
 mod columns;
+mod evolve;
 mod live;
 mod needed;
 mod pointers;

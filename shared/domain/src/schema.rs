@@ -5,7 +5,10 @@
 //! `$schema`, `$id`, `$comment`, and the `x-…` annotations of the vocabulary. Any other keyword is an error at load, since a check that is
 //! not made would otherwise look as if it were.
 
+mod infer;
 mod relation;
+
+pub use infer::{Draft, infer};
 
 use crate::json::{self, Node, Object, Value};
 use crate::time::{DAY_US, HOUR_US, Timestamp};

@@ -9,6 +9,7 @@ pub mod gateway;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod metrics;
+pub mod reports;
 pub mod schemas;
 pub mod settings;
 pub mod sqs;

@@ -12,6 +12,7 @@ pub mod members;
 pub mod metrics;
 mod outbox;
 mod quarantine;
+mod reports;
 pub mod retention;
 mod tables;
 mod way;
@@ -23,7 +24,7 @@ use crate::channels::Channels;
 use crate::compact::Compact;
 use crate::http::{Request, Response};
 use crate::ledger::audit::{self, Asked, AuditPorts, Audited};
-use crate::ledger::{self, Counts, Report, Sink};
+use crate::ledger::{self, Counts, Sink};
 use crate::limits::Allowance;
 use crate::members::Members;
 use crate::networks::Networks;
@@ -37,6 +38,7 @@ use serde_json::{Value, json};
 use sluice_domain::event::{Event, Shared};
 use sluice_domain::json as strict;
 use sluice_domain::message::{self, Entry};
+use sluice_domain::report::Report;
 use sluice_domain::schema::Registry;
 use sluice_domain::time::Timestamp;
 use sluice_ports::{
@@ -87,6 +89,8 @@ pub struct ApiPorts {
     pub audit: AuditPorts,
     /// The schemas.
     pub registry: Arc<Registry>,
+    /// The questions to the lake that have a name.
+    pub reports: Arc<Vec<Report>>,
     /// How many requests were answered.
     pub requests: Arc<Requests>,
     /// The lake's tables; `None` where nobody makes them.
@@ -117,6 +121,7 @@ pub struct Api {
     attempts: Attempts,
     refused: Allowance,
     rankings: game::Rankings,
+    results: reports::Results,
 }
 
 type Reply = Result<Response, Response>;
@@ -125,7 +130,14 @@ impl Api {
     /// A stage over these ports.
     pub fn new(ports: ApiPorts, settings: ApiSettings) -> Self {
         let attempts = Attempts::new(ports.table.clone());
-        Self { ports, settings, attempts, refused: Allowance::default(), rankings: game::Rankings::default() }
+        Self {
+            ports,
+            settings,
+            attempts,
+            refused: Allowance::default(),
+            rankings: game::Rankings::default(),
+            results: reports::Results::default(),
+        }
     }
 
     /// Answers a request.
@@ -137,6 +149,8 @@ impl Api {
             (["", "openapi.json"], "GET") => Ok(Response::json(200, &routes::document())),
             (["search"], "POST") => self.search(call).await,
             (["sql"], "POST") => self.sql(call).await,
+            (["reports"], "GET") => self.list_reports(call).await,
+            (["reports", name], "GET") => self.report(call, name).await,
             (["status"], "GET") => self.status(call).await,
             (["ledger"], "GET") => self.ledger(call).await,
             (["queues"], "GET") => self.queues(call).await,
@@ -568,7 +582,7 @@ fn queue_rows(queues: &[(String, Depth, Option<String>)]) -> Vec<Value> {
 }
 
 /// The report as rows: per type and in total, each sink by its name. `adds_up` is null while it cannot be said.
-fn ledger_rows(report: &Report, is_moving: bool) -> Value {
+fn ledger_rows(report: &ledger::Report, is_moving: bool) -> Value {
     let row = |counts: &Counts| {
         let mut row = json!({"received": counts.received, "accepted": counts.accepted, "rejected": counts.rejected});
         for (sink, sums) in &counts.sinks {

@@ -12,6 +12,7 @@ pub mod channels;
 pub mod commit;
 pub mod compact;
 pub mod convert;
+mod csv;
 pub mod detect;
 pub mod exposition;
 pub mod game;

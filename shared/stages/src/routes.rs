@@ -42,15 +42,16 @@ pub struct Operation {
     pub body: &'static str,
     /// Status of a good answer.
     pub status: u16,
-    /// Its content type; empty where it has no body.
-    pub content: &'static str,
+    /// Its content types; none where it has no body.
+    pub content: &'static [&'static str],
 }
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
+const CSV: &str = "text/csv";
 
 const fn get(template: &'static str, needs: Needs, summary: &'static str) -> Operation {
-    Operation { method: "GET", template, needs, summary, query: &[], body: "", status: 200, content: JSON }
+    Operation { method: "GET", template, needs, summary, query: &[], body: "", status: 200, content: &[JSON] }
 }
 
 const fn post(template: &'static str, needs: Needs, summary: &'static str, body: &'static str) -> Operation {
@@ -58,7 +59,7 @@ const fn post(template: &'static str, needs: Needs, summary: &'static str, body:
 }
 
 const fn delete(template: &'static str, needs: Needs, summary: &'static str) -> Operation {
-    Operation { method: "DELETE", status: 204, content: "", ..get(template, needs, summary) }
+    Operation { method: "DELETE", status: 204, content: &[], ..get(template, needs, summary) }
 }
 
 const ANY_OBJECT: &str = r#"{"type":"object"}"#;
@@ -87,17 +88,17 @@ const SELECT: &[&str] = &["from", "to", "code", "origin", "type", "key", "state"
 pub const OPERATIONS: &[Operation] = &[
     Operation { status: 202, ..post("/v1/events", Needs::Write, "Takes events in", EVENTS) },
     Operation {
-        content: TEXT,
+        content: &[TEXT],
         ..post("/api/log-game-start", Needs::Nothing, "Takes a start of an old page in", GAME_START)
     },
     Operation {
-        content: TEXT,
+        content: &[TEXT],
         ..post("/api/log-game-data", Needs::Nothing, "Takes a result of an old page in", GAME_DATA)
     },
     get("/api/status", Needs::Nothing, "Whether the server is up, for old pages"),
     get("/health", Needs::Nothing, "Whether the server is up"),
     Operation {
-        content: TEXT,
+        content: &[TEXT],
         ..get("/metrics", Needs::ReadFromElsewhere, "Metrics for Prometheus; for allowed addresses without a key")
     },
     get("/openapi.json", Needs::Nothing, "This document"),
@@ -106,6 +107,16 @@ pub const OPERATIONS: &[Operation] = &[
         ..post("/v1/search", Needs::Read, "Searches, by OpenSearch's query language", SEARCH)
     },
     post("/v1/sql", Needs::Read, "Runs one SELECT over the lake", SQL),
+    get("/v1/reports", Needs::Read, "The questions to the lake that have a name, with their parameters"),
+    Operation {
+        query: &["format"],
+        content: &[JSON, CSV],
+        ..get(
+            "/v1/reports/{name}",
+            Needs::Read,
+            "Runs a report; the query has its parameters too, as its row in the list names them",
+        )
+    },
     get("/v1/tables", Needs::Read, "The tables of the lake with their columns, and their figures"),
     post("/v1/tables/compact", Needs::Edit, "Merges small files of the lake now", COMPACT),
     get("/v1/retention", Needs::Read, "How long what is kept is kept"),
@@ -151,7 +162,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         method: "PUT",
         status: 204,
-        content: "",
+        content: &[],
         ..post("/v1/members/me/password", Needs::Session, "Sets another password", PASSWORD)
     },
     Operation { method: "PATCH", ..post("/v1/members/{id}", Needs::Admin, "Changes role or name", CHANGE) },
@@ -234,13 +245,10 @@ fn describe(operation: &Operation) -> Value {
         Needs::Read | Needs::Edit | Needs::Admin => json!([{"key": []}, {"session": []}]),
         Needs::ReadFromElsewhere => json!([{}, {"key": []}, {"session": []}]),
     };
-    let good = match operation.content {
-        "" => json!({"description": "Done."}),
-        content => {
-            let schema = if content == JSON { json!({"type": "object"}) } else { json!({"type": "string"}) };
-            json!({"description": "Done.", "content": {content: {"schema": schema}}})
-        }
-    };
+    let mut good = json!({"description": "Done."});
+    for content in operation.content {
+        good["content"][content] = json!({"schema": {"type": if *content == JSON { "object" } else { "string" }}});
+    }
     let refusal = |description: &str| {
         let content = json!({JSON: {"schema": {"$ref": "#/components/schemas/Error"}}});
         json!({"description": description, "content": content})

@@ -106,6 +106,7 @@ pub fn run() -> ExitCode {
             desk,
             audit,
             registry,
+            reports: sluice_entry::reports::bundled()?,
             requests: counting.requests.clone(),
             outbox: None,
         };

@@ -226,6 +226,7 @@ impl Wiring {
             desk,
             audit,
             registry,
+            reports: sluice_entry::reports::bundled()?,
             requests: counting.requests.clone(),
             outbox: Some(outbox),
         };

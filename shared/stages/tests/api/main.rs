@@ -4,6 +4,7 @@
 mod channels;
 mod console;
 mod members;
+mod reports;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,7 +14,8 @@ use sluice_domain::message::unpack;
 use sluice_domain::schema::Registry;
 use sluice_domain::time::{HOUR_US, Timestamp};
 use sluice_ports::{
-    Document, DocumentOutcome, ErrorKind, IndexTemplate, Outbox, PortError, Search, Sql, SqlLimits, SqlResult,
+    Document, DocumentOutcome, ErrorKind, IndexTemplate, Outbox, PortError, Search, Sql, SqlColumn, SqlLimits,
+    SqlResult,
 };
 use sluice_stages::access::{KeyRecord, KeySpec, Keys};
 use sluice_stages::api::retention::Retention;
@@ -50,15 +52,6 @@ impl RowCount for Unread {
     }
 }
 
-struct NoSql;
-
-#[async_trait]
-impl Sql for NoSql {
-    async fn query(&self, _: &str, _: &[Value], _: SqlLimits) -> Result<SqlResult, PortError> {
-        unreachable!("no test asks")
-    }
-}
-
 fn now() -> Timestamp {
     Timestamp::parse_rfc3339("2026-11-21T10:00:00Z").unwrap()
 }
@@ -91,6 +84,29 @@ fn desk(table: &Arc<Faulty<MemoryTable>>, topic: &Arc<Faulty<MemoryTopic>>, keys
     Desk::new(ports, registry)
 }
 
+/// Answers with the day that it was asked for, and keeps what it was asked.
+#[derive(Default)]
+struct Asked(std::sync::Mutex<Vec<(String, Vec<Value>)>>);
+
+#[async_trait]
+impl Sql for Asked {
+    async fn query(&self, statement: &str, parameters: &[Value], limits: SqlLimits) -> Result<SqlResult, PortError> {
+        self.0.lock().unwrap().push((statement.to_owned(), parameters.to_vec()));
+        // Others come meanwhile.
+        tokio::task::yield_now().await;
+        if parameters.contains(&json!("broken")) {
+            return Err(PortError::new(ErrorKind::Unavailable, "sql.query", "down"));
+        }
+        let column = |name: &str, data_type: &str| SqlColumn { name: name.into(), data_type: data_type.into() };
+        Ok(SqlResult {
+            columns: vec![column("day", "date"), column("name", "varchar")],
+            rows: vec![vec![parameters[0].clone(), json!("=1+1")]; limits.max_rows],
+            truncated: true,
+            files_read: None,
+        })
+    }
+}
+
 /// Finds nothing, has counted seven visitors, and counts how often it is asked.
 #[derive(Default)]
 struct Empty(AtomicUsize);
@@ -113,6 +129,7 @@ impl Search for Empty {
 
 struct World {
     search: Arc<Empty>,
+    sql: Arc<Asked>,
     hooks: Arc<Faulty<MemoryHooks>>,
     table: Arc<Faulty<MemoryTable>>,
     topic: Arc<Faulty<MemoryTopic>>,
@@ -129,6 +146,7 @@ impl World {
 
     fn with_outbox(outbox: Option<console::Mails>) -> Self {
         let search = Arc::new(Empty::default());
+        let sql = Arc::new(Asked::default());
         let hooks = Arc::new(Faulty::new(MemoryHooks::new()));
         let table = Arc::new(Faulty::new(MemoryTable::new()));
         let topic = Arc::new(Faulty::new(MemoryTopic::new()));
@@ -140,7 +158,7 @@ impl World {
             catalog: None,
             compact: None,
             search: search.clone(),
-            sql: Arc::new(NoSql),
+            sql: sql.clone(),
             table: table.clone(),
             topic: topic.clone(),
             queues: Arc::new(MemoryConsole::new([])),
@@ -157,6 +175,7 @@ impl World {
                 row_count: Arc::new(Unread),
             },
             registry: registry(),
+            reports: reports::files(),
             requests: requests.clone(),
             channels: Arc::new(Channels {
                 table: table.clone(),
@@ -176,7 +195,7 @@ impl World {
                 metrics_allowed: Networks::parse(["10.0.0.0/8", "192.0.2.1"]).unwrap(),
             },
         );
-        Self { search, hooks, table, topic, keys, members, requests, api }
+        Self { search, sql, hooks, table, topic, keys, members, requests, api }
     }
 
     async fn key(&self, spec: KeySpec) -> (String, KeyRecord) {

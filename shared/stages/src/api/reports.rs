@@ -1,0 +1,155 @@
+//! `GET /v1/reports` and `GET /v1/reports/{name}`: the questions to the lake that have a name.
+//!
+//! A result is kept for as long as its report says, for each set of parameters, in this process; all who ask for it at once wait for one
+//! query.
+
+use super::{Api, Call, Reply, failed, missing};
+use crate::csv;
+use crate::http::{Request, Response};
+use serde_json::{Map, Value, json};
+use sluice_domain::report::{FORMAT, Refusal, Report};
+use sluice_domain::time::{SECOND_US, Timestamp};
+use sluice_ports::{PortError, SqlResult};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Results that are kept at most, and how large they may be together, as CSV.
+const MOST_KEPT: usize = 500;
+const MOST_KEPT_BYTES: usize = 32 * 1_024 * 1_024;
+
+/// Results by what was asked.
+#[derive(Default)]
+pub(super) struct Results(Mutex<BTreeMap<String, Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    /// Held while the result is made.
+    slot: Arc<futures::lock::Mutex<Option<Arc<Made>>>>,
+    at: Timestamp,
+    until: Timestamp,
+    size_bytes: usize,
+}
+
+struct Made {
+    at: Timestamp,
+    until: Timestamp,
+    result: SqlResult,
+    csv: String,
+}
+
+/// How a result is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Json,
+    Csv,
+}
+
+impl Api {
+    pub(super) async fn list_reports(&self, call: Call<'_>) -> Reply {
+        self.allow_reading(call).await?;
+        let rows: Vec<Value> = self.ports.reports.iter().map(row).collect();
+        Ok(Response::json(200, &json!({"reports": rows})))
+    }
+
+    pub(super) async fn report(&self, call: Call<'_>, name: &str) -> Reply {
+        self.allow_reading(call).await?;
+        let report = self.ports.reports.iter().find(|report| report.name == name);
+        let report = report.ok_or_else(|| missing("report", name))?;
+        let format = format(call.request)?;
+        let values = report.bind(&call.request.query, call.now).map_err(refused)?;
+        let made =
+            self.made(report, &values, call.now).await.map_err(|e| failed("the report could not be made", &e))?;
+        Ok(match format {
+            Format::Json => as_json(report, values, &made),
+            Format::Csv => as_csv(report, &made),
+        })
+    }
+
+    async fn made(&self, report: &Report, values: &[Value], now: Timestamp) -> Result<Arc<Made>, PortError> {
+        let asked = json!([report.name, values]).to_string();
+        let slot = self.results.slot(&asked, now);
+        let mut slot = slot.lock().await;
+        if let Some(made) = slot.as_ref().filter(|made| made.at <= now && now < made.until) {
+            return Ok(made.clone());
+        }
+        let statement = report.statement(self.ports.registry.iter().map(|schema| schema.table.as_str()));
+        let result = self.ports.sql.query(&statement, values, self.settings.sql_limits).await?;
+        let until = now.plus_micros(i64::from(report.cache_s) * SECOND_US);
+        let made = Arc::new(Made { at: now, until, csv: csv::of(&result), result });
+        *slot = Some(made.clone());
+        self.results.keep(&asked, &made);
+        Ok(made)
+    }
+}
+
+impl Results {
+    /// Where the result is, or will be.
+    fn slot(&self, asked: &str, now: Timestamp) -> Arc<futures::lock::Mutex<Option<Arc<Made>>>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that failed leaves nothing; those who still wait have theirs.
+        kept.retain(|_, kept| now < kept.until || Arc::strong_count(&kept.slot) > 1);
+        kept.entry(asked.to_owned()).or_default().slot.clone()
+    }
+
+    /// Notes what was made, and lets go of the oldest where there is too much.
+    fn keep(&self, asked: &str, made: &Made) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = kept.get_mut(asked) {
+            (kept.at, kept.until, kept.size_bytes) = (made.at, made.until, made.csv.len());
+        }
+        while kept.len() > MOST_KEPT || kept.values().map(|kept| kept.size_bytes).sum::<usize>() > MOST_KEPT_BYTES {
+            let oldest = kept.iter().min_by_key(|(_, kept)| kept.at).map(|(asked, _)| asked.clone());
+            let Some(oldest) = oldest else { return };
+            kept.remove(&oldest);
+        }
+    }
+}
+
+fn row(report: &Report) -> Value {
+    let parameters: Vec<Value> = report
+        .parameters
+        .iter()
+        .map(|p| json!({"name": p.name, "type": p.kind.name(), "default": p.default_text(), "description": p.description}))
+        .collect();
+    json!({"name": report.name, "description": report.description, "parameters": parameters, "cache_s": report.cache_s})
+}
+
+/// `?format`, or the first of the two that `Accept` names; JSON where it names neither.
+fn format(request: &Request) -> Result<Format, Response> {
+    let by_type = |accepted: &str| match accepted.split(';').next().map(str::trim) {
+        Some("application/json") => Some(Format::Json),
+        Some("text/csv") => Some(Format::Csv),
+        _ => None,
+    };
+    match request.query(FORMAT) {
+        Some("json") => Ok(Format::Json),
+        Some("csv") => Ok(Format::Csv),
+        Some(_) => Err(Response::error(400, FORMAT, "`format` is `json` or `csv`")),
+        None => Ok(request.header("accept").and_then(|all| all.split(',').find_map(by_type)).unwrap_or(Format::Json)),
+    }
+}
+
+fn as_json(report: &Report, values: Vec<Value>, made: &Made) -> Response {
+    let result = &made.result;
+    let parameters: Map<String, Value> = report.parameters.iter().map(|p| p.name.clone()).zip(values).collect();
+    let columns: Vec<Value> = result.columns.iter().map(|c| json!({"name": c.name, "type": c.data_type})).collect();
+    let reply = json!({
+        "report": report.name, "parameters": parameters, "made_at": made.at.to_string(), "cache_s": report.cache_s,
+        "columns": columns, "rows": result.rows, "truncated": result.truncated,
+    });
+    Response::json(200, &reply)
+}
+
+fn as_csv(report: &Report, made: &Made) -> Response {
+    Response::text(200, made.csv.clone())
+        .with_header("content-type", "text/csv; charset=utf-8; header=present")
+        .with_header("content-disposition", format!("attachment; filename=\"{}.csv\"", report.name))
+        .with_header("x-sluice-made-at", made.at.to_string())
+        .with_header("x-sluice-truncated", made.result.truncated.to_string())
+}
+
+fn refused(refusal: Refusal) -> Response {
+    let Refusal { parameter, reason } = refusal;
+    let message = format!("`{parameter}` {reason}");
+    Response::json(400, &json!({"error": {"code": "parameter", "message": message, "field": parameter}}))
+}
