@@ -9,6 +9,7 @@ pub mod prometheus;
 pub mod proxy;
 pub mod request;
 pub mod stack;
+pub mod trino;
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
