@@ -24,7 +24,7 @@ import zipfile
 import pyarrow as pa
 
 ROOT = pathlib.Path(__file__).parent.parent
-NAMES = ["ingest", "convert", "index", "detect", "notify", "quarantine", "api"]
+NAMES = ["ingest", "convert", "commit", "index", "detect", "notify", "quarantine", "api"]
 STARTS = 15
 MB = 1e6
 
@@ -153,11 +153,12 @@ def environment(endpoint):
         "SLUICE_TABLE": "bench-state",
         "SLUICE_BUCKET": "bench-lake",
         "SLUICE_TOPIC": "arn:aws:sns:us-east-1:000000000000:bench",
+        "SLUICE_COMMIT_QUEUE": f"{endpoint}/000000000000/bench-commit",
         "SLUICE_QUARANTINE_QUEUE": f"{endpoint}/000000000000/bench-quarantine",
         "SLUICE_QUEUES": f"ConvertQueue={endpoint}/000000000000/bench-convert",
         "SLUICE_DEAD_LETTERS": f"ConvertDeadLetterQueue={endpoint}/000000000000/bench-convert-dead",
         "SLUICE_ADMIN_KEY_SECRET": "bench",
-        "SLUICE_ATHENA_DATABASE": "bench",
+        "SLUICE_GLUE_DATABASE": "bench",
         "SLUICE_ATHENA_WORKGROUP": "bench",
         "SLUICE_SEARCH_ENDPOINT": endpoint,
         "SLUICE_SEARCH_SIGN": "none",
@@ -244,7 +245,7 @@ def deliveries(lines, per_message, plain, limit=6_000_000):
 
 
 def emulator():
-    """ministack with a bucket and a table; ends with this program."""
+    """ministack with a bucket, a queue and a table; ends with this program."""
     import socket
 
     import boto3
@@ -271,6 +272,7 @@ def emulator():
             break
         except Exception:
             time.sleep(0.2)
+    client("sqs").create_queue(QueueName="bench-commit")
     key = lambda name, kind: {"AttributeName": name, "KeyType": kind}
     client("dynamodb").create_table(
         TableName="bench-state",

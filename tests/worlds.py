@@ -1,7 +1,7 @@
 """Compares what the one-machine runtime and an emulated account made of the same events.
 
-Its only argument is a JSON object: `data` (the data folder), `local` and `key` (address and key of the runtime), `bucket`, `mails` (address of
-the emulator's inbox), `account`, and `opensearch` (an address, or null). Prints for each kind of thing what either world has of it: counts, and
+Its only argument is a JSON object: `data` (the data folder), `local` and `key` (address and key of the runtime), `bucket`, `database` (of
+Glue), `mails` (address of the emulator's inbox), `account`, and `opensearch` (an address, or null). Prints for each kind of thing what either world has of it: counts, and
 examples of what only one of them has.
 """
 
@@ -9,13 +9,12 @@ import collections
 import email
 import email.policy
 import glob
-import io
 import json
+import os
 import sys
 import urllib.request
 
 import boto3
-import pyarrow.parquet as pq
 
 # What a request says of its sender and its time, which are not the same twice.
 PASSING = {"receivedtime", "received", "clientip", "useragent", "key"}
@@ -37,13 +36,28 @@ def ask(url, body=None, key=None):
         return json.load(reply)
 
 
-def rows(files):
-    """`files` are (path, bytes); one text per row, with its table."""
+def glue():
+    """The catalog of the account that the environment names."""
+    from pyiceberg.catalog.glue import GlueCatalog
+
+    endpoint, names = os.environ["AWS_ENDPOINT_URL"], {"access-key-id": "AWS_ACCESS_KEY_ID", "secret-access-key": "AWS_SECRET_ACCESS_KEY"}
+    access = {f"s3.{name}": os.environ[variable] for name, variable in names.items()}
+    return GlueCatalog("aws", **{"glue.endpoint": endpoint, "s3.endpoint": endpoint, "s3.region": os.environ["AWS_REGION"]} | access)
+
+
+def sqlite(folder):
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    return SqlCatalog("sluice", uri=f"sqlite:///{folder}/catalog.sqlite", warehouse=f"file://{folder}")
+
+
+def rows(catalog, namespace):
+    """One text per row, with its table."""
     return [
-        f"{path.split('lake/', 1)[1].split('/')[0]} {canonical(row)}"
-        for path, read in files
-        if f"/{OWN}/" not in path
-        for row in pq.ParquetFile(io.BytesIO(read())).read().to_pylist()
+        f"{name[1]} {canonical(row)}"
+        for name in catalog.list_tables(namespace)
+        if name[1] != OWN
+        for row in catalog.load_table(name).scan().to_arrow().to_pylist()
     ]
 
 
@@ -89,7 +103,7 @@ def main(asked):
         return [(key, s3.get_object(Bucket=asked["bucket"], Key=key)["Body"].read) for key in keys]
 
     pairs = {
-        "rows": (rows(here("lake/**/*.parquet")), rows(there("lake/"))),
+        "rows": (rows(sqlite(folder), "lake"), rows(glue(), asked["database"])),
         "rejections": (rejections(here("quarantine/**/*.json")), rejections(there("quarantine/"))),
         "mails": (list(local_mails(folder)), list(ses_mails(asked["mails"], asked["account"]))),
     }
@@ -110,4 +124,5 @@ def main(asked):
     print(json.dumps(answer, ensure_ascii=False))
 
 
-main(json.loads(sys.argv[1]))
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -103,12 +103,10 @@ fn timestamp(seconds: i64) -> anyhow::Result<String> {
     Ok(time.get(..19).context("no time")?.replace('T', " "))
 }
 
-/// The macros `$__timeFilter(column)`, `$__timeFrom()` and `$__timeTo()` of the Athena plugin.
+/// The macro `$__timeFilter(column)` of the Athena plugin.
 fn athena_sql(sql: &str, range: Range) -> anyhow::Result<String> {
     let (from, to) = (timestamp(range.from)?, timestamp(range.to)?);
-    let mut text = sql
-        .replace("$__timeFrom()", &format!("TIMESTAMP '{from}'"))
-        .replace("$__timeTo()", &format!("TIMESTAMP '{to}'"));
+    let mut text = sql.to_owned();
     while let Some((before, after)) = text.split_once("$__timeFilter(") {
         let (column, after) = after.split_once(')').context("`$__timeFilter` without an end")?;
         text = format!("{before}{column} BETWEEN TIMESTAMP '{from}' AND TIMESTAMP '{to}'{after}");

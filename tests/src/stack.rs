@@ -147,6 +147,13 @@ impl Clients {
     }
 }
 
+/// Makes a Glue database; answers its name.
+pub fn make_database(account: &Account) -> anyhow::Result<String> {
+    let name = account.name("lake").replace('-', "_");
+    account.glue("CreateDatabase", &json!({"DatabaseInput": {"Name": name}}))?;
+    Ok(name)
+}
+
 /// The resources of the template, by their logical ids.
 #[derive(Debug, Clone)]
 pub struct Stack {
@@ -164,6 +171,8 @@ pub struct Stack {
     pub queues: BTreeMap<String, String>,
     /// Name of the Athena workgroup.
     pub workgroup: String,
+    /// Name of the Glue database.
+    pub database: String,
     /// Name of the secret with the first admin key.
     pub admin_key_secret: String,
 }
@@ -172,7 +181,7 @@ pub struct Stack {
 pub const ADMIN_KEY: &str = "first-key-of-this-stack-0123456789";
 
 impl Stack {
-    /// Makes the bucket, the table, the topic, the queues and the subscriptions of the template.
+    /// Makes the bucket, the database, the table, the topic, the queues and the subscriptions of the template.
     pub async fn make(account: Account) -> anyhow::Result<Self> {
         let topology = template()?;
         let clients = Clients::new(&account);
@@ -180,6 +189,7 @@ impl Stack {
         clients.make_bucket(&bucket).await?;
         let workgroup = account.name("queries");
         clients.make_workgroup(&workgroup, &bucket).await?;
+        let database = make_database(&account)?;
         let table = account.name("state");
         let keys = topology.tables.values().next().context("the template has no table")?;
         clients.make_table(&table, &keys.partition_key, &keys.sort_key).await?;
@@ -215,7 +225,7 @@ impl Stack {
         }
         let admin_key_secret = account.name("admin-key");
         clients.secrets.create_secret().name(&admin_key_secret).secret_string(ADMIN_KEY).send().await?;
-        Ok(Self { account, clients, bucket, table, topic, queues: urls, admin_key_secret, workgroup })
+        Ok(Self { account, clients, bucket, table, topic, queues: urls, admin_key_secret, workgroup, database })
     }
 
     fn dead_letters(&self) -> String {
@@ -233,10 +243,11 @@ impl Stack {
         environment.extend(
             [
                 ("SLUICE_ADMIN_KEY_SECRET", self.admin_key_secret.clone()),
-                ("SLUICE_ATHENA_DATABASE", "default".to_owned()),
                 ("SLUICE_ATHENA_WORKGROUP", self.workgroup.clone()),
                 ("SLUICE_BUCKET", self.bucket.clone()),
+                ("SLUICE_COMMIT_QUEUE", self.queues.get("CommitQueue").cloned().unwrap_or_default()),
                 ("SLUICE_DEAD_LETTERS", self.dead_letters()),
+                ("SLUICE_GLUE_DATABASE", self.database.clone()),
                 ("SLUICE_MAIL_FROM", "alerts@sluice.example".to_owned()),
                 ("SLUICE_QUARANTINE_QUEUE", self.queues.get("QuarantineQueue").cloned().unwrap_or_default()),
                 ("SLUICE_QUEUES", queues.join(",")),

@@ -2,18 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test reports by panic")]
 
+use async_trait::async_trait;
 use bytes::Bytes;
+use serde_json::json;
 use sluice_adapters_aws::athena::AthenaSql;
 use sluice_adapters_aws::dynamodb::DynamoTable;
+use sluice_adapters_aws::glue::GluePointers;
 use sluice_adapters_aws::s3::S3Objects;
 use sluice_adapters_aws::ses::SesMail;
 use sluice_adapters_aws::sns::SnsTopic;
 use sluice_adapters_aws::sqs::{ConsoleQueue, SqsConsole, SqsQueue};
 use sluice_adapters_aws::{Resource, secrets};
-use sluice_ports::{ErrorKind, Objects, PutMode};
+use sluice_adapters_iceberg::{IcebergCatalog, Pointers as _};
+use sluice_ports::{Catalog as _, ErrorKind, Objects, PutMode, TableFile};
 use sluice_testkit::contract::{self, topic_queue};
 use sluice_tests::ministack::{Account, Ministack};
-use sluice_tests::stack::{Clients, PATIENT};
+use sluice_tests::stack::{Clients, PATIENT, make_database};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -112,8 +116,123 @@ async fn athena_keeps_the_contract() {
     clients.make_bucket(&name).await.unwrap();
     clients.make_workgroup(&name, &name).await.unwrap();
     let workgroup = Resource::new("workgroup", &name, "SLUICE_ATHENA_WORKGROUP");
-    let database = Resource::new("database", "default", "SLUICE_ATHENA_DATABASE");
+    let database = Resource::new("database", "default", "SLUICE_GLUE_DATABASE");
     contract::sql::all(&AthenaSql::new(&account.connection(PATIENT), workgroup, &database)).await;
+}
+
+/// Tables of a database and a bucket.
+struct GlueLake {
+    account: Account,
+    database: Resource,
+}
+
+impl GlueLake {
+    async fn make(account: Account) -> Self {
+        Clients::new(&account).make_bucket(&account.name("lake")).await.unwrap();
+        let database = Resource::new("database", make_database(&account).unwrap(), "SLUICE_GLUE_DATABASE");
+        Self { account, database }
+    }
+
+    fn pointers(&self) -> GluePointers {
+        GluePointers::new(&self.account.connection(PATIENT), self.database.clone())
+    }
+
+    /// The catalog as another process opens it.
+    fn open(&self) -> IcebergCatalog {
+        let bucket = self.account.name("lake");
+        let root = format!("s3://{bucket}");
+        let objects =
+            S3Objects::new(&self.account.connection(PATIENT), Resource::new("bucket", bucket, "SLUICE_BUCKET"));
+        let registry = sluice_entry::schemas::registry(&[]).unwrap();
+        IcebergCatalog::new(Arc::new(self.pointers()), Arc::new(objects), &root, Arc::new(registry))
+    }
+}
+
+#[async_trait]
+impl contract::catalog::Lake for GlueLake {
+    async fn file(&self, table: &str, n: usize) -> TableFile {
+        // 2026-11-21T10:00:00Z.
+        let time = 1_795_255_200_000_000;
+        let key = format!("lake/{table}/data/dt=2026-11-21/g{n:05}-0.parquet");
+        TableFile { key, rows: 10, size_bytes: 1_000, time_us: (time, time + 1_000_000) }
+    }
+
+    async fn read(&self, table: &str) -> Vec<String> {
+        let (_, files) = self.open().files(table).await.unwrap().unwrap();
+        let mut keys: Vec<String> = files.into_iter().map(|file| file.key).collect();
+        keys.sort();
+        keys
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_in_glue_keep_the_contract() {
+    let Some(account) = account() else { return };
+    let lake = GlueLake::make(account).await;
+    let tables = ["game_start", "game_result", "quote_trade", "http_access", "web_event"];
+    contract::catalog::all(Arc::new(lake.open()), &lake, tables, Some("unknown")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_of_glue_is_what_engines_look_for() {
+    let Some(account) = account() else { return };
+    let lake = GlueLake::make(account).await;
+    let catalog = lake.open();
+    catalog.create("game_result").await.unwrap();
+    let ask = json!({"DatabaseName": lake.database.name, "Name": "game_result"});
+    let made = lake.account.glue("GetTable", &ask).unwrap()["Table"].take();
+    let location = format!("s3://{}/lake/game_result", lake.account.name("lake"));
+    assert_eq!((&made["TableType"], &made["Parameters"]["table_type"]), (&json!("EXTERNAL_TABLE"), &json!("ICEBERG")));
+    assert_eq!(made["StorageDescriptor"]["Location"], location);
+    let first = made["Parameters"]["metadata_location"].as_str().unwrap().to_owned();
+    assert!(first.starts_with(&format!("{location}/metadata/00000-")), "{first}");
+    let columns = made["StorageDescriptor"]["Columns"].as_array().unwrap();
+    let rate = columns.iter().find(|column| column["Name"] == "success_rate").unwrap();
+    assert_eq!((&rate["Type"], &rate["Parameters"]["iceberg.field.current"]), (&json!("double"), &json!("true")));
+    // What somebody puts there stays.
+    let mut own = made.clone();
+    own["Parameters"]["team"] = json!("games");
+    for name in ["CreateTime", "UpdateTime", "DatabaseName", "CatalogId", "VersionId"] {
+        own.as_object_mut().unwrap().remove(name);
+    }
+    lake.account.glue("UpdateTable", &json!({"DatabaseName": lake.database.name, "TableInput": own})).unwrap();
+    let next = first.replace("00000-", "00001-");
+    lake.pointers().swap("game_result", &first, &next).await.unwrap();
+    let changed = lake.account.glue("GetTable", &ask).unwrap()["Table"].take();
+    assert_eq!(
+        changed["Parameters"],
+        json!({"table_type": "ICEBERG", "metadata_location": next, "previous_metadata_location": first, "team": "games"})
+    );
+    assert_eq!(changed["StorageDescriptor"], made["StorageDescriptor"]);
+    let again = lake.pointers().swap("game_result", &first, &next).await.unwrap_err();
+    assert_eq!(again.kind, ErrorKind::Conflict, "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_in_glue_under_the_name_of_a_table_and_is_none_is_said_and_left_alone() {
+    let Some(account) = account() else { return };
+    let lake = GlueLake::make(account).await;
+    // As versions before tables made it.
+    let old = json!({"Name": "game_start", "TableType": "EXTERNAL_TABLE", "Parameters": {"classification": "parquet"}});
+    lake.account.glue("CreateTable", &json!({"DatabaseName": lake.database.name, "TableInput": old})).unwrap();
+    let catalog = lake.open();
+    for error in [catalog.load("game_start").await.unwrap_err(), catalog.create("game_start").await.unwrap_err()] {
+        assert_eq!(error.kind, ErrorKind::Invalid);
+        for part in
+            [lake.database.name.as_str(), "(setting `SLUICE_GLUE_DATABASE`)", "`game_start`", "drop or rename it"]
+        {
+            assert!(error.detail.contains(part), "{part} is not in {error}");
+        }
+    }
+    assert_eq!(catalog.figures().await.unwrap(), [], "it is no table of the lake");
+    let ask = json!({"DatabaseName": lake.database.name, "Name": "game_start"});
+    let found = lake.account.glue("GetTable", &ask).unwrap();
+    assert_eq!(found["Table"]["Parameters"], old["Parameters"]);
+    let nowhere = Resource::new("database", "no_such", "SLUICE_GLUE_DATABASE");
+    let nowhere = GlueLake { account: lake.account, database: nowhere };
+    let error = nowhere.open().create("game_start").await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound);
+    assert!(error.detail.contains("database `no_such` (setting `SLUICE_GLUE_DATABASE`) is not there"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,14 +7,16 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use sluice_adapters_aws::athena::AthenaSql;
 use sluice_adapters_aws::dynamodb::DynamoTable;
+use sluice_adapters_aws::glue::GluePointers;
 use sluice_adapters_aws::s3::S3Objects;
 use sluice_adapters_aws::sns::SnsTopic;
 use sluice_adapters_aws::sqs::SqsQueue;
 use sluice_adapters_aws::{Bounds, Connection, Resource};
+use sluice_adapters_iceberg::IcebergCatalog;
 use sluice_domain::time::Timestamp;
 use sluice_ports::{
-    Condition, ErrorKind, Key, Message, Objects, PortError, PutMode, Query, Queue, Receipt, Settlement, Sql, SqlLimits,
-    Table, Tally, Topic, Write,
+    Append, Catalog, Condition, ErrorKind, Key, Message, Objects, PortError, PutMode, Query, Queue, Receipt,
+    Settlement, Sql, SqlLimits, Table, Tally, Topic, Write,
 };
 use sluice_stages::access::{KeySpec, Keys};
 use sluice_stages::groups::recorded_files;
@@ -61,6 +63,15 @@ impl World {
 
     fn objects(&self, connection: &Connection) -> S3Objects {
         S3Objects::new(connection, Resource::new("bucket", &self.stack.bucket, "SLUICE_BUCKET"))
+    }
+
+    fn catalog(&self, connection: &Connection) -> IcebergCatalog {
+        let database = Resource::new("database", &self.stack.database, "SLUICE_GLUE_DATABASE");
+        let pointers = Arc::new(GluePointers::new(connection, database));
+        let root = format!("s3://{}", self.stack.bucket);
+        let registry = Arc::new(sluice_entry::schemas::registry(&[]).unwrap());
+        // What happens to objects on the way is no matter of the tables.
+        IcebergCatalog::new(pointers, Arc::new(self.objects(&self.direct)), &root, registry)
     }
 
     fn topic(&self) -> SnsTopic {
@@ -238,6 +249,98 @@ async fn an_object_in_parts_is_whole_though_replies_were_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_change_of_a_table_that_may_have_taken_effect_nobody_says_that_it_did_not() {
+    let Some(world) = World::new().await else { return };
+    let catalog = world.catalog(&world.connection);
+    let mut number = 0;
+    for operation in ["CreateTable", "UpdateTable"] {
+        for fault in faults(operation) {
+            number += 1;
+            // A table for each creation; the changes are all of one.
+            let table = if operation == "CreateTable" {
+                ["game_start", "game_result", "http_access", "web_event", "quote_trade", "alert_fired"][number - 1]
+            } else {
+                "game_start"
+            };
+            let before = world.catalog(&world.direct).load(table).await.unwrap();
+            let calls = world.proxy.count(operation);
+            world.proxy.fail(operation, 1, fault.clone());
+            let made = match &before {
+                None => catalog.create(table).await,
+                Some(head) => {
+                    let property = ("number".to_owned(), number.to_string());
+                    catalog
+                        .append(Append { table: table.into(), token: head.token.clone(), files: vec![], property })
+                        .await
+                }
+            };
+            let after = world.catalog(&world.direct).load(table).await.unwrap();
+            let changed = after != before;
+            let tries = world.proxy.count(operation) - calls;
+            match (&fault, made) {
+                // The service did nothing, and says so.
+                (Fault::Answer(400, _), Ok(())) => assert!(changed && tries == 2, "{operation} {fault:?}: {tries}"),
+                (Fault::Answer(503, _), Err(error)) => {
+                    assert!(!changed && error.kind == ErrorKind::Unavailable, "{error}")
+                }
+                (_, Err(error)) => {
+                    assert_eq!(error.kind, ErrorKind::Timeout, "{operation} {fault:?}: {error}");
+                    assert_eq!(changed, matches!(fault, Fault::ReplyLost | Fault::Slow(_)), "{operation} {fault:?}");
+                    assert_eq!(tries, 1, "{operation} {fault:?}: a second one would meet the first");
+                }
+                (_, made) => panic!("{operation} {fault:?}: {made:?}"),
+            }
+            if after.is_none() {
+                catalog.create(table).await.unwrap();
+            }
+        }
+    }
+    for fault in faults("GetTable") {
+        world.proxy.fail("GetTable", 1, fault.clone());
+        assert!(catalog.load("game_start").await.unwrap_or_else(|e| panic!("{fault:?}: {e}")).is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commit_function_makes_each_file_part_of_its_table_once_whatever_glue_does() {
+    let Some(world) = World::new().await else { return };
+    let (mut convert, mut commit) = (world.start("convert"), world.start("commit"));
+    let all: Value = json!({"batchItemFailures": []});
+    let delivery: Value = serde_json::from_str(&sample("convert/two-messages")).unwrap();
+    let mut sent = 0;
+    for operation in ["CreateTable", "GetTable", "UpdateTable"] {
+        for fault in faults(operation) {
+            // Another batch each time.
+            let mut delivery = delivery.clone();
+            sent += 1;
+            for record in delivery["Records"].as_array_mut().unwrap() {
+                let body = record["body"].as_str().unwrap().replace("019aa5f0", &format!("{sent:08x}"));
+                record["body"] = body.into();
+            }
+            world.proxy.script(|_| Fault::None);
+            assert_eq!(convert.call(&delivery.to_string()).unwrap(), Ok(all.clone()), "{}", convert.log());
+            world.proxy.fail(operation, 1, fault.clone());
+            // What it gives back comes again.
+            let mut taken = Err(Value::Null);
+            for _ in 0..3 {
+                taken = commit.call(&sample("commit/two-messages")).unwrap();
+                if taken == Ok(all.clone()) {
+                    break;
+                }
+            }
+            assert_eq!(taken, Ok(all.clone()), "{operation} {fault:?}: {}", commit.log());
+            let figures = world.catalog(&world.direct).figures().await.unwrap();
+            for table in ["game_start", "game_result"] {
+                let in_table = figures.iter().find(|of| of.name == table).map(|of| of.rows);
+                assert_eq!(in_table, Some(world.rows(table).await), "{operation} {fault:?}: {table}");
+            }
+        }
+    }
+    assert!(world.rows("game_start").await > sent, "{sent}");
+    assert!(SECRETS.iter().all(|secret| !commit.log().contains(secret)), "{}", commit.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_query_that_takes_too_long_is_stopped() {
     let Some(world) = World::new().await else { return };
     world.proxy.script(|call| match call.operation.as_str() {
@@ -245,7 +348,7 @@ async fn a_query_that_takes_too_long_is_stopped() {
         _ => Fault::None,
     });
     let workgroup = Resource::new("workgroup", &world.stack.workgroup, "SLUICE_ATHENA_WORKGROUP");
-    let database = Resource::new("database", "default", "SLUICE_ATHENA_DATABASE");
+    let database = Resource::new("database", "default", "SLUICE_GLUE_DATABASE");
     let sql = AthenaSql::new(&world.connection, workgroup, &database);
     let limits = SqlLimits { max_rows: 1, timeout: Duration::from_millis(300), max_memory_bytes: usize::MAX };
     let error = sql.query("SELECT 1", &[], limits).await.unwrap_err();

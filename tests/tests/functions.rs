@@ -5,12 +5,14 @@
 
 use serde_json::{Value, json};
 use sluice_adapters_aws::dynamodb::DynamoTable;
+use sluice_adapters_aws::glue::GluePointers;
 use sluice_adapters_aws::s3::S3Objects;
 use sluice_adapters_aws::sqs::SqsQueue;
 use sluice_adapters_aws::{Connection, Resource};
+use sluice_adapters_iceberg::IcebergCatalog;
 use sluice_domain::time::Timestamp;
 use sluice_entry::sqs::{SqsAttributes, SqsEvent, SqsRecord};
-use sluice_ports::{Delivery, Objects, Query, Queue, Receipt, Settlement, Table, Tally};
+use sluice_ports::{Catalog as _, Delivery, Objects, Query, Queue, Receipt, Settlement, Table, Tally};
 use sluice_stages::access::{KeySpec, Keys};
 use sluice_stages::groups::recorded_files;
 use sluice_tests::eventually;
@@ -60,6 +62,17 @@ impl World {
     fn queue(&self, name: &str) -> SqsQueue {
         let url = &self.stack.queues[name];
         SqsQueue::new(&self.connection, Resource::new("queue", url, "SLUICE_QUEUES"), self.table())
+    }
+
+    /// Rows in each table of the lake.
+    fn tables(&self) -> BTreeMap<String, u64> {
+        let database = Resource::new("database", &self.stack.database, "SLUICE_GLUE_DATABASE");
+        let pointers = Arc::new(GluePointers::new(&self.connection, database));
+        let registry = Arc::new(sluice_entry::schemas::registry(&[]).unwrap());
+        let root = format!("s3://{}", self.stack.bucket);
+        let catalog = IcebergCatalog::new(pointers, Arc::new(self.objects()), &root, registry);
+        let figures = self.runtime.block_on(catalog.figures()).unwrap();
+        figures.into_iter().map(|table| (table.name, table.rows)).collect()
     }
 
     /// A new key's secret.
@@ -172,6 +185,64 @@ fn the_convert_function_stores_what_is_queued_once() {
         assert!(expected > 0);
         assert_eq!(world.rows(&kind.replace('.', "_")), expected, "{kind}");
     }
+}
+
+#[test]
+fn the_commit_function_makes_what_convert_recorded_part_of_its_tables_once() {
+    let Some(world) = World::new() else { return };
+    let mut convert = world.start("convert");
+    let delivery = sample("convert/two-messages");
+    assert_eq!(convert.call(&delivery).unwrap(), all_acknowledged(), "{}", convert.log());
+    let expected: BTreeMap<String, u64> = ["game.start", "game.result"]
+        .map(|kind| (kind.replace('.', "_"), events_in(&delivery, kind)))
+        .into_iter()
+        .collect();
+    let told = world.take("CommitQueue");
+    assert_eq!(told.len(), expected.len(), "one message a table: {told:?}");
+    assert_eq!(world.tables(), BTreeMap::new(), "there are no tables yet");
+    let mut commit = world.start("commit");
+    for _ in 0..2 {
+        assert_eq!(commit.call(&event(&told)).unwrap(), all_acknowledged(), "{}", commit.log());
+        assert_eq!(world.tables(), expected, "{}", commit.log());
+    }
+    // The message of the next files is lost, and the clock finds them.
+    let more = delivery.replace("019aa5f0", "019aa5f1");
+    assert_eq!(convert.call(&more).unwrap(), all_acknowledged(), "{}", convert.log());
+    for _ in 0..2 {
+        assert_eq!(commit.call(&sample("commit/tick")).unwrap(), Ok(json!({})), "{}", commit.log());
+        assert_eq!(world.tables(), expected.iter().map(|(name, rows)| (name.clone(), rows * 2)).collect());
+    }
+    let mut api = world.start("api");
+    let request = ask(&world.key(KeySpec::admin()), "GET", "/v1/tables", &json!(null));
+    let reply = api.call(&request).unwrap().unwrap();
+    assert_eq!(reply["statusCode"], 200, "{reply} {}", api.log());
+    let listed: Value = serde_json::from_str(reply["body"].as_str().unwrap()).unwrap();
+    for table in listed["tables"].as_array().unwrap() {
+        let rows = expected.get(table["name"].as_str().unwrap()).map_or(0, |rows| rows * 2);
+        let snapshots = if rows == 0 { 0 } else { 2 };
+        assert_eq!((&table["rows"], &table["snapshots"]), (&json!(rows), &json!(snapshots)), "{table}");
+    }
+}
+
+#[test]
+fn the_commit_function_says_what_is_in_its_way_and_gives_the_message_back() {
+    let Some(world) = World::new() else { return };
+    let mut convert = world.start("convert");
+    assert_eq!(convert.call(&sample("convert/two-messages")).unwrap(), all_acknowledged(), "{}", convert.log());
+    let old = json!({"Name": "game_start", "TableType": "EXTERNAL_TABLE", "Parameters": {"classification": "parquet"}});
+    let input = json!({"DatabaseName": world.stack.database, "TableInput": old});
+    world.stack.account.glue("CreateTable", &input).unwrap();
+    let mut commit = world.start("commit");
+    let delivery = sample("commit/two-messages");
+    let first: Value = serde_json::from_str(&delivery).unwrap();
+    let failed = json!({"batchItemFailures": [{"itemIdentifier": first["Records"][0]["messageId"]}]});
+    assert_eq!(commit.call(&delivery).unwrap(), Ok(failed), "its neighbour is not held up: {}", commit.log());
+    assert!(commit.log().contains("an entry `game_start` that is no Iceberg table"), "{}", commit.log());
+    assert_eq!(world.tables().keys().collect::<Vec<_>>(), ["game_result"]);
+    let input = json!({"DatabaseName": world.stack.database, "Name": "game_start"});
+    world.stack.account.glue("DeleteTable", &input).unwrap();
+    assert_eq!(commit.call(&delivery).unwrap(), all_acknowledged(), "{}", commit.log());
+    assert_eq!(world.tables()["game_start"], world.rows("game_start"));
 }
 
 #[test]
@@ -362,7 +433,7 @@ fn the_api_function_answers_what_the_gateway_hands_over() {
     let with_keys = |name: &str| {
         let sample =
             sample(&format!("api/{name}")).replace("sample-admin-key", &admin).replace("sample-read-key", &read);
-        // The lake's tables are no part of this stack.
+        // The emulator's Athena reads no Iceberg tables.
         sample.replace("SELECT type, count(*) AS n FROM game_start GROUP BY type", "SELECT 1 AS n")
     };
     for name in ["rules-add", "rules-list", "search", "sql"] {
@@ -493,11 +564,11 @@ fn every_sample_gets_the_reply_that_is_written_down() {
         ("sample-admin-key", world.key(KeySpec::admin())),
         ("sample-read-key", world.key(KeySpec::read())),
         ("sample-write-key", world.key(KeySpec { max_age_days: None, ..KeySpec::write(["*"]) })),
-        // The lake's tables are no part of this stack.
+        // The emulator's Athena reads no Iceberg tables.
         ("SELECT type, count(*) AS n FROM game_start GROUP BY type", "SELECT 1 AS n".to_owned()),
     ];
     let mut replies: BTreeMap<String, Value> = BTreeMap::new();
-    for verb in ["api", "convert", "detect", "index", "ingest", "notify", "quarantine"] {
+    for verb in ["api", "commit", "convert", "detect", "index", "ingest", "notify", "quarantine"] {
         let mut environment = world.environment();
         if verb == "api" {
             environment = without_search(environment);
@@ -564,10 +635,12 @@ fn a_function_without_a_setting_says_which() {
     let Some(world) = World::new() else { return };
     for (verb, variable) in [
         ("api", "SLUICE_ADMIN_KEY_SECRET"),
-        ("api", "SLUICE_ATHENA_DATABASE"),
+        ("api", "SLUICE_GLUE_DATABASE"),
         ("api", "SLUICE_QUEUES"),
+        ("commit", "SLUICE_GLUE_DATABASE"),
         ("convert", "AWS_REGION"),
         ("convert", "SLUICE_BUCKET"),
+        ("convert", "SLUICE_COMMIT_QUEUE"),
         ("detect", "SLUICE_TOPIC"),
         ("index", "SLUICE_SEARCH_ENDPOINT"),
         ("ingest", "SLUICE_QUARANTINE_QUEUE"),

@@ -11,7 +11,7 @@ use sluice_domain::message::unpack;
 use sluice_domain::time::Timestamp;
 use sluice_entry::settings::{SETTINGS, World};
 use sluice_stages::quarantine::Quarantined;
-use sluice_template::{Topology, Trigger, tables_template};
+use sluice_template::{Topology, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -654,26 +654,9 @@ fn the_bill_counts_the_alarms_that_there_are() {
 }
 
 #[test]
-fn the_tables_for_athena_follow_from_the_schemas() {
-    let path = root().join("infra/tables.yaml");
-    let made = tables_template(&sluice_entry::schemas::registry(&[]).unwrap()).unwrap();
-    if std::env::var_os("UPDATE").is_some() {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, &made).unwrap();
-    }
-    let there = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        there == made,
-        "infra/tables.yaml is out of date: run `UPDATE=1 cargo test -p sluice-tests --test template`"
-    );
-}
-
-#[test]
 fn sam_and_cfn_lint_have_nothing_to_say() {
-    let runs: [(&str, &[&str]); 2] = [
-        ("sam", &["validate", "--lint", "--template", "template.yaml"]),
-        ("cfn-lint", &["template.yaml", "infra/tables.yaml"]),
-    ];
+    let runs: [(&str, &[&str]); 2] =
+        [("sam", &["validate", "--lint", "--template", "template.yaml"]), ("cfn-lint", &["template.yaml"])];
     for (name, arguments) in runs {
         let Some(mut tool) = sluice_tests::tool(name).unwrap() else { return };
         let output = tool.args(arguments).current_dir(root()).env("AWS_DEFAULT_REGION", "us-east-1").output().unwrap();

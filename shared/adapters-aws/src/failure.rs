@@ -128,11 +128,16 @@ fn kind(code: &str, status: u16) -> ErrorKind {
         | "NonExistentQueue"
         | "QueueDoesNotExist"
         | "ReceiptHandleIsInvalid"
-        | "ResourceNotFoundException" => ErrorKind::NotFound,
-        "ConditionalCheckFailedException" | "PreconditionFailed" => ErrorKind::Conflict,
+        | "ResourceNotFoundException"
+        | "EntityNotFoundException" => ErrorKind::NotFound,
+        "AlreadyExistsException"
+        | "ConcurrentModificationException"
+        | "ConditionalCheckFailedException"
+        | "PreconditionFailed" => ErrorKind::Conflict,
         "BatchRequestTooLong" | "EntityTooLarge" => ErrorKind::TooLarge,
         "ServiceUnavailable" | "ServiceUnavailableException" => ErrorKind::Unavailable,
-        "InternalError" | "InternalFailure" | "InternalServerError" => ErrorKind::Timeout,
+        "InternalError" | "InternalFailure" | "InternalServerError" | "OperationTimeoutException" => ErrorKind::Timeout,
+        "ResourceNumberLimitExceededException" => ErrorKind::Full,
         _ => match status {
             401 | 403 => ErrorKind::Denied,
             404 => ErrorKind::NotFound,
@@ -180,6 +185,7 @@ mod tests {
             ("NoSuchBucket", 404, ErrorKind::NotFound),
             ("AccessDenied", 403, ErrorKind::Denied),
             ("PreconditionFailed", 412, ErrorKind::Conflict),
+            ("ConcurrentModificationException", 400, ErrorKind::Conflict),
             ("", 503, ErrorKind::Unavailable),
             ("", 500, ErrorKind::Timeout),
             ("InternalServerError", 500, ErrorKind::Timeout),

@@ -8,6 +8,7 @@
 //! | `sqs` | [`sluice_ports::Queue`], [`sluice_ports::QueueConsole`] | SQS |
 //! | `ses` | [`sluice_ports::Mail`] | SES |
 //! | `athena` | [`sluice_ports::Sql`] | Athena |
+//! | `glue` | the pointers of [`sluice_ports::Catalog`] | Glue Data Catalog: updates on the condition of a version |
 //! | `secrets` | – | Secrets Manager |
 //!
 //! This crate knows nothing of events, stages or settings. What it calls is named by a [`Resource`], which says in errors which setting
@@ -22,6 +23,8 @@ pub mod athena;
 mod batch;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
+#[cfg(feature = "glue")]
+pub mod glue;
 #[cfg(feature = "s3")]
 pub mod s3;
 #[cfg(feature = "secrets")]

@@ -160,7 +160,7 @@ impl Catalog for IcebergCatalog {
         })?;
         let location = next_location(&folder, None);
         self.write_metadata(&location, &metadata).await?;
-        self.pointers.create(table, &location).await
+        self.pointers.create(table, &location, &metadata).await
     }
 
     async fn append(&self, append: Append) -> Result<(), PortError> {

@@ -19,16 +19,15 @@ mod needed;
 mod pointers;
 mod replace;
 mod snapshot;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 
 pub use catalog::IcebergCatalog;
 pub use pointers::Pointers;
+#[cfg(feature = "sqlite")]
 pub use sqlite::SqlitePointers;
 
 use sluice_ports::{ErrorKind, PortError};
-
-/// Namespace of the tables in the catalog.
-pub const NAMESPACE: &str = "lake";
 
 /// What crate `iceberg` says against what a table has, or against what is to be written.
 fn unreadable(operation: &'static str, what: &str, error: iceberg::Error) -> PortError {

@@ -1,6 +1,6 @@
-use crate::NAMESPACE;
 use crate::pointers::Pointers;
 use async_trait::async_trait;
+use iceberg::spec::TableMetadata;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 use sluice_ports::{ErrorKind, PortError};
 use std::path::{Path, PathBuf};
@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// Name of the catalog: one database may hold several.
 const CATALOG: &str = "sluice";
+/// Namespace of the tables.
+const NAMESPACE: &str = "lake";
 
 /// The layout of Iceberg's JDBC catalog, with the words of PyIceberg: readers look for these very names.
 const SCHEMA: &str = "
@@ -96,7 +98,7 @@ impl Pointers for SqlitePointers {
         .await
     }
 
-    async fn create(&self, table: &str, location: &str) -> Result<(), PortError> {
+    async fn create(&self, table: &str, location: &str, _: &TableMetadata) -> Result<(), PortError> {
         let (name, location) = (table.to_owned(), location.to_owned());
         let inserted = self
             .run("catalog.create", move |connection| {

@@ -113,15 +113,19 @@ pub const SETTINGS: &[Setting] = &[
         "admin_key_secret",
         "ARN of the Secrets Manager secret that holds the first admin key, which `api` makes at its first start.",
     ),
-    resource("athena_database", "Name of the Glue database whose tables `/v1/sql` reads."),
     resource(
         "athena_workgroup",
         "Name of the Athena workgroup that runs `/v1/sql`; it says where results lie and how much a query may scan.",
     ),
     resource("bucket", "Name of the bucket for lake, quarantine and schemas."),
+    resource("commit_queue", "URL of the queue that tells `commit` which tables have new files."),
     resource(
         "dead_letters",
         "The dead-letter queues that are swept: `stage=URL`, comma-separated, each with the stage whose letters lie there.",
+    ),
+    resource(
+        "glue_database",
+        "Name of the Glue database of the lake's tables, which `commit` makes there and `/v1/sql` reads.",
     ),
     setting(
         "origin_secret",

@@ -17,12 +17,12 @@ pub(crate) const IGNORED_TYPES: &[Ignored] = &[
     Ignored { kind: "AWS::S3::BucketPolicy", properties: &["Bucket", "PolicyDocument"] },
     // Logs go to standard error.
     Ignored { kind: "AWS::Logs::LogGroup", properties: &["LogGroupName", "RetentionInDays", "Tags"] },
-    // SQL is part of the program, and its tables are the schemas.
+    // SQL is part of the program, and so is the catalog of the tables.
     Ignored {
         kind: "AWS::Athena::WorkGroup",
         properties: &["Description", "Name", "RecursiveDeleteOption", "State", "Tags", "WorkGroupConfiguration"],
     },
-    Ignored { kind: "AWS::CloudFormation::Stack", properties: &["Parameters", "Tags", "TemplateURL"] },
+    Ignored { kind: "AWS::Glue::Database", properties: &["CatalogId", "DatabaseInput"] },
     // Search is part of the program.
     Ignored {
         kind: "AWS::OpenSearchService::Domain",
@@ -124,7 +124,6 @@ pub(crate) const IGNORED_PROPERTIES: &[(&str, &[&str])] = &[
 /// Attributes that `Fn::GetAtt` may ask for, by resource type. All of them are the logical id on one machine.
 pub(crate) const ATTRIBUTES: &[(&str, &[&str])] = &[
     ("AWS::ApiGatewayV2::Api", &["ApiEndpoint", "ApiId"]),
-    ("AWS::CloudFormation::Stack", &["Outputs.Database"]),
     ("AWS::CloudFront::Distribution", &["DomainName", "Id"]),
     ("AWS::CloudFront::Function", &["FunctionARN"]),
     ("AWS::CloudFront::OriginAccessControl", &["Id"]),

@@ -38,7 +38,10 @@ fn says(from: &str, to: &str, message: &str) {
 fn the_real_template_is_read_without_error() {
     let topology = Topology::parse(REAL).unwrap_or_else(|error| panic!("{error}"));
     let verbs: BTreeSet<&str> = topology.functions.values().map(|function| function.verb.as_str()).collect();
-    assert_eq!(verbs, BTreeSet::from(["api", "convert", "detect", "index", "ingest", "notify", "quarantine"]));
+    assert_eq!(
+        verbs,
+        BTreeSet::from(["api", "commit", "convert", "detect", "index", "ingest", "notify", "quarantine"])
+    );
     let (_, convert) = topology.function_of("convert").unwrap();
     assert_eq!(convert.environment["SLUICE_BUCKET"], "LakeBucket");
     assert_eq!(convert.environment["SLUICE_MAX_EVENTS_PER_REQUEST"], "10000");

@@ -73,8 +73,9 @@ pub fn run() -> ExitCode {
             ingest: Arc::new(Ingest::new(ports, registry.clone(), ingest_settings(&start.settings)?)),
             queues: replay_queues(start, &queues)?,
         };
+        let catalog = start.catalog(registry.clone())?;
         let audit = AuditPorts {
-            catalog: None,
+            catalog: Some(catalog.clone()),
             table: table.clone(),
             objects: ports.objects.clone(),
             search: search.clone(),
@@ -91,7 +92,7 @@ pub fn run() -> ExitCode {
             from: notify_settings(&start.settings)?.from,
         };
         let ports = ApiPorts {
-            catalog: None,
+            catalog: Some(catalog),
             compact: None,
             search,
             sql: Arc::new(athena(start)?),
@@ -130,7 +131,7 @@ async fn make_first_key(start: &Start, keys: &Keys) -> anyhow::Result<()> {
 
 fn athena(start: &Start) -> Result<AthenaSql, SettingError> {
     let workgroup = start.resource("workgroup", "athena_workgroup", "SLUICE_ATHENA_WORKGROUP")?;
-    let database = start.resource("database", "athena_database", "SLUICE_ATHENA_DATABASE")?;
+    let database = start.resource("database", "glue_database", "SLUICE_GLUE_DATABASE")?;
     Ok(AthenaSql::new(&start.connection, workgroup, &database))
 }
 

@@ -15,7 +15,7 @@ pub fn run() -> ExitCode {
             objects: start.objects()?,
             table: Arc::new(start.table()?),
             quarantine: start.quarantine()?,
-            commit: None,
+            commit: Some(start.queue("commit_queue", "SLUICE_COMMIT_QUEUE")?),
         };
         let registry = start.registry().await?;
         let convert = Convert::new(ports, registry, Arc::new(ParquetEncoder::new()), ConvertSettings::default());

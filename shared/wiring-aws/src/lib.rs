@@ -7,6 +7,8 @@ mod start;
 
 #[cfg(feature = "api")]
 pub mod api;
+#[cfg(feature = "commit")]
+pub mod commit;
 #[cfg(feature = "convert")]
 pub mod convert;
 #[cfg(feature = "detect")]
@@ -31,7 +33,7 @@ pub const QUARANTINE_DAYS: u32 = 90;
 pub fn timeout(verb: &str) -> Duration {
     Duration::from_secs(match verb {
         "ingest" => 15,
-        "convert" | "notify" => 60,
+        "commit" | "convert" | "notify" => 60,
         _ => 30,
     })
 }

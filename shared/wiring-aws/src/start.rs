@@ -111,8 +111,39 @@ impl Start {
         feature = "notify"
     ))]
     pub(crate) fn quarantine(&self) -> Result<Arc<dyn sluice_ports::Queue>, SettingError> {
-        let queue = self.resource("queue", "quarantine_queue", "SLUICE_QUARANTINE_QUEUE")?;
+        self.queue("quarantine_queue", "SLUICE_QUARANTINE_QUEUE")
+    }
+
+    /// The queue that a setting names.
+    #[cfg(any(
+        feature = "api",
+        feature = "convert",
+        feature = "detect",
+        feature = "index",
+        feature = "ingest",
+        feature = "notify"
+    ))]
+    pub(crate) fn queue(
+        &self,
+        key: &str,
+        variable: &'static str,
+    ) -> Result<Arc<dyn sluice_ports::Queue>, SettingError> {
+        let queue = self.resource("queue", key, variable)?;
         Ok(Arc::new(sluice_adapters_aws::sqs::SqsQueue::new(&self.connection, queue, self.table()?)))
+    }
+
+    /// The lake's tables: their metadata in the bucket, and Glue's pointers to it.
+    #[cfg(feature = "tables")]
+    pub(crate) fn catalog(
+        &self,
+        registry: Arc<sluice_domain::schema::Registry>,
+    ) -> Result<Arc<sluice_adapters_iceberg::IcebergCatalog>, SettingError> {
+        use sluice_adapters_aws::glue::GluePointers;
+        use sluice_adapters_iceberg::IcebergCatalog;
+        let database = self.resource("database", "glue_database", "SLUICE_GLUE_DATABASE")?;
+        let pointers = Arc::new(GluePointers::new(&self.connection, database));
+        let root = format!("s3://{}", self.settings.text("bucket")?);
+        Ok(Arc::new(IcebergCatalog::new(pointers, self.objects()?, &root, registry)))
     }
 
     /// The bucket.

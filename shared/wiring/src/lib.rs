@@ -7,11 +7,10 @@ mod lake;
 mod sinks;
 mod tables;
 
-pub use crate::tables::add_tables;
+pub use crate::tables::add_compact;
 
 use crate::lake::TableLake;
 use crate::sinks::Sinks;
-use crate::tables::COMMIT_QUEUE;
 use anyhow::{Context as _, bail};
 use sluice_adapters_embedded::mail::OutboxMail;
 use sluice_adapters_embedded::objects::DiskObjects;
@@ -68,6 +67,7 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// Logical ids in the template that the stages use by name. What is not there is an error at start.
 const TOPIC: &str = "EventsTopic";
 const QUARANTINE_QUEUE: &str = "QuarantineQueue";
+const COMMIT_QUEUE: &str = "CommitQueue";
 /// The catalog of the lake's tables in the data folder.
 const CATALOG_FILE: &str = "catalog.sqlite";
 /// Stages that keep bytes and take them again. What `ingest` has rejected goes through it.

@@ -1,0 +1,5 @@
+//! The Lambda function `commit`.
+
+fn main() -> std::process::ExitCode {
+    sluice_wiring_aws::commit::run()
+}
