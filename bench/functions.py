@@ -24,7 +24,7 @@ import zipfile
 import pyarrow as pa
 
 ROOT = pathlib.Path(__file__).parent.parent
-NAMES = ["ingest", "convert", "commit", "index", "detect", "notify", "quarantine", "api"]
+NAMES = ["ingest", "convert", "commit", "compact", "index", "detect", "notify", "quarantine", "api"]
 STARTS = 15
 MB = 1e6
 

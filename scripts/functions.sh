@@ -7,7 +7,7 @@ scripts/need.sh cargo
 PATH="$(dirname "$(scripts/python.sh)"):$PATH"
 export CARGO_TARGET_DIR=$PWD/target/functions
 case $(uname -m) in aarch64 | arm64) processor=--arm64 ;; *) processor=--x86-64 ;; esac
-for package in sluice-bench-hello ingest convert commit index detect notify quarantine api; do
+for package in sluice-bench-hello ingest convert commit compact index detect notify quarantine api; do
   cargo lambda build --quiet --locked --release "$processor" --package "$package" --lambda-dir "$CARGO_TARGET_DIR/lambda" >&2
 done
 rm -rf "$CARGO_TARGET_DIR/lambda/hello"

@@ -20,6 +20,7 @@ use sluice_tests::ministack::{Account, Ministack};
 use sluice_tests::stack::{Clients, PATIENT, make_database};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn account() -> Option<Account> {
     Ministack::shared().unwrap().map(Ministack::account)
@@ -144,7 +145,7 @@ impl GlueLake {
         let objects =
             S3Objects::new(&self.account.connection(PATIENT), Resource::new("bucket", bucket, "SLUICE_BUCKET"));
         let registry = sluice_entry::schemas::registry(&[]).unwrap();
-        IcebergCatalog::new(Arc::new(self.pointers()), Arc::new(objects), &root, Arc::new(registry))
+        IcebergCatalog::new(Arc::new(self.pointers()), Arc::new(objects), &root, Arc::new(registry), Duration::MAX)
     }
 }
 

@@ -71,7 +71,7 @@ impl World {
         let root = format!("s3://{}", self.stack.bucket);
         let registry = Arc::new(sluice_entry::schemas::registry(&[]).unwrap());
         // What happens to objects on the way is no matter of the tables.
-        IcebergCatalog::new(pointers, Arc::new(self.objects(&self.direct)), &root, registry)
+        IcebergCatalog::new(pointers, Arc::new(self.objects(&self.direct)), &root, registry, Duration::MAX)
     }
 
     fn topic(&self) -> SnsTopic {

@@ -72,7 +72,7 @@ impl Deployed {
         for file in ["template.yaml", "samconfig.toml"] {
             std::fs::copy(root().join(file), built.join(file))?;
         }
-        for verb in ["api", "commit", "convert", "detect", "index", "ingest", "notify", "quarantine"] {
+        for verb in ["api", "commit", "compact", "convert", "detect", "index", "ingest", "notify", "quarantine"] {
             let code = built.join("functions").join(verb);
             std::fs::create_dir_all(&code)?;
             // What is left of a development build without its debug information is small enough to be handed about.

@@ -12,7 +12,7 @@ use sluice_adapters_aws::{Connection, Resource};
 use sluice_adapters_iceberg::IcebergCatalog;
 use sluice_domain::time::Timestamp;
 use sluice_entry::sqs::{SqsAttributes, SqsEvent, SqsRecord};
-use sluice_ports::{Catalog as _, Delivery, Objects, Query, Queue, Receipt, Settlement, Table, Tally};
+use sluice_ports::{Catalog as _, Delivery, Objects, Query, Queue, Receipt, Settlement, Table, TableFigures, Tally};
 use sluice_stages::access::{KeySpec, Keys};
 use sluice_stages::groups::recorded_files;
 use sluice_tests::eventually;
@@ -66,13 +66,16 @@ impl World {
 
     /// Rows in each table of the lake.
     fn tables(&self) -> BTreeMap<String, u64> {
+        self.figures().into_iter().map(|table| (table.name, table.rows)).collect()
+    }
+
+    fn figures(&self) -> Vec<TableFigures> {
         let database = Resource::new("database", &self.stack.database, "SLUICE_GLUE_DATABASE");
         let pointers = Arc::new(GluePointers::new(&self.connection, database));
         let registry = Arc::new(sluice_entry::schemas::registry(&[]).unwrap());
         let root = format!("s3://{}", self.stack.bucket);
-        let catalog = IcebergCatalog::new(pointers, Arc::new(self.objects()), &root, registry);
-        let figures = self.runtime.block_on(catalog.figures()).unwrap();
-        figures.into_iter().map(|table| (table.name, table.rows)).collect()
+        let catalog = IcebergCatalog::new(pointers, Arc::new(self.objects()), &root, registry, Duration::MAX);
+        self.runtime.block_on(catalog.figures()).unwrap()
     }
 
     /// A new key's secret.
@@ -221,6 +224,26 @@ fn the_commit_function_makes_what_convert_recorded_part_of_its_tables_once() {
         let rows = expected.get(table["name"].as_str().unwrap()).map_or(0, |rows| rows * 2);
         let snapshots = if rows == 0 { 0 } else { 2 };
         assert_eq!((&table["rows"], &table["snapshots"]), (&json!(rows), &json!(snapshots)), "{table}");
+    }
+}
+
+#[test]
+fn the_compact_function_merges_the_files_of_tables() {
+    let Some(world) = World::new() else { return };
+    let (mut convert, mut commit, mut compact) =
+        (world.start("convert"), world.start("commit"), world.start("compact"));
+    let delivery = sample("convert/two-messages");
+    for delivery in [delivery.clone(), delivery.replace("019aa5f0", "019aa5f1")] {
+        assert_eq!(convert.call(&delivery).unwrap(), all_acknowledged(), "{}", convert.log());
+        assert_eq!(commit.call(&sample("commit/tick")).unwrap(), Ok(json!({})), "{}", commit.log());
+    }
+    let files = || world.figures().into_iter().map(|table| table.files).collect::<Vec<_>>();
+    let rows = world.tables();
+    assert_eq!(files(), [2, 2]);
+    for compacted in [2, 0] {
+        let said = json!({"compacted": compacted, "finished": true});
+        assert_eq!(compact.call(&sample("compact/tick")).unwrap(), Ok(said), "{}", compact.log());
+        assert_eq!((files(), world.tables()), (vec![1, 1], rows.clone()), "{}", compact.log());
     }
 }
 
@@ -568,7 +591,7 @@ fn every_sample_gets_the_reply_that_is_written_down() {
         ("SELECT type, count(*) AS n FROM game_start GROUP BY type", "SELECT 1 AS n".to_owned()),
     ];
     let mut replies: BTreeMap<String, Value> = BTreeMap::new();
-    for verb in ["api", "commit", "convert", "detect", "index", "ingest", "notify", "quarantine"] {
+    for verb in ["api", "commit", "compact", "convert", "detect", "index", "ingest", "notify", "quarantine"] {
         let mut environment = world.environment();
         if verb == "api" {
             environment = without_search(environment);
@@ -638,6 +661,7 @@ fn a_function_without_a_setting_says_which() {
         ("api", "SLUICE_GLUE_DATABASE"),
         ("api", "SLUICE_QUEUES"),
         ("commit", "SLUICE_GLUE_DATABASE"),
+        ("compact", "SLUICE_GLUE_DATABASE"),
         ("convert", "AWS_REGION"),
         ("convert", "SLUICE_BUCKET"),
         ("convert", "SLUICE_COMMIT_QUEUE"),

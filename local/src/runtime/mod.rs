@@ -26,7 +26,7 @@ use sluice_ports::ErrorKind;
 use sluice_stages::access::{self, Keys};
 use sluice_stages::api::members::link;
 use sluice_template::{Topology, Trigger};
-use sluice_wiring::{TEMPLATE, Wiring, add_compact};
+use sluice_wiring::{TEMPLATE, Wiring};
 use std::collections::{BTreeMap, HashMap};
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
@@ -77,7 +77,6 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
         None => TEMPLATE.to_owned(),
     };
     let mut topology = Topology::parse(&template).context("the template cannot be used")?;
-    add_compact(&mut topology);
     let registry = Arc::new(schemas::registry(&folder.schemas()?)?);
     let http = pool("http")?;
     let stages = pool("stage")?;

@@ -40,7 +40,7 @@ fn the_real_template_is_read_without_error() {
     let verbs: BTreeSet<&str> = topology.functions.values().map(|function| function.verb.as_str()).collect();
     assert_eq!(
         verbs,
-        BTreeSet::from(["api", "commit", "convert", "detect", "index", "ingest", "notify", "quarantine"])
+        BTreeSet::from(["api", "commit", "compact", "convert", "detect", "index", "ingest", "notify", "quarantine"])
     );
     let (_, convert) = topology.function_of("convert").unwrap();
     assert_eq!(convert.environment["SLUICE_BUCKET"], "LakeBucket");

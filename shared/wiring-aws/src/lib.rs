@@ -9,6 +9,8 @@ mod start;
 pub mod api;
 #[cfg(feature = "commit")]
 pub mod commit;
+#[cfg(feature = "compact")]
+pub mod compact;
 #[cfg(feature = "convert")]
 pub mod convert;
 #[cfg(feature = "detect")]
@@ -34,6 +36,7 @@ pub fn timeout(verb: &str) -> Duration {
     Duration::from_secs(match verb {
         "ingest" => 15,
         "commit" | "convert" | "notify" => 60,
+        "compact" => 900,
         _ => 30,
     })
 }

@@ -140,10 +140,12 @@ impl Start {
     ) -> Result<Arc<sluice_adapters_iceberg::IcebergCatalog>, SettingError> {
         use sluice_adapters_aws::glue::GluePointers;
         use sluice_adapters_iceberg::IcebergCatalog;
+        /// A state of a table can be read for so long after the next one.
+        const SNAPSHOTS_KEPT: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
         let database = self.resource("database", "glue_database", "SLUICE_GLUE_DATABASE")?;
         let pointers = Arc::new(GluePointers::new(&self.connection, database));
         let root = format!("s3://{}", self.settings.text("bucket")?);
-        Ok(Arc::new(IcebergCatalog::new(pointers, self.objects()?, &root, registry)))
+        Ok(Arc::new(IcebergCatalog::new(pointers, self.objects()?, &root, registry, SNAPSHOTS_KEPT)))
     }
 
     /// The bucket.

@@ -5,9 +5,6 @@
 
 mod lake;
 mod sinks;
-mod tables;
-
-pub use crate::tables::add_compact;
 
 use crate::lake::TableLake;
 use crate::sinks::Sinks;
