@@ -4,7 +4,8 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde_json::json;
+use iceberg::spec::TableMetadata;
+use serde_json::{Value, json};
 use sluice_adapters_aws::athena::AthenaSql;
 use sluice_adapters_aws::dynamodb::DynamoTable;
 use sluice_adapters_aws::glue::GluePointers;
@@ -166,6 +167,17 @@ impl contract::catalog::Lake for GlueLake {
     }
 }
 
+/// The metadata at a location, with a column more.
+async fn with_a_column(lake: &GlueLake, location: &str) -> TableMetadata {
+    let bucket = Resource::new("bucket", lake.account.name("lake"), "SLUICE_BUCKET");
+    let key = location.strip_prefix(&format!("s3://{}/", bucket.name)).unwrap();
+    let bytes = S3Objects::new(&lake.account.connection(PATIENT), bucket.clone()).get(key, None).await.unwrap();
+    let mut metadata: Value = serde_json::from_slice(&bytes).unwrap();
+    let fields = metadata["schemas"][0]["fields"].as_array_mut().unwrap();
+    fields.push(json!({"id": 999, "name": "gained", "required": false, "type": "long"}));
+    serde_json::from_value(metadata).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_in_glue_keep_the_contract() {
     let Some(account) = account() else { return };
@@ -198,14 +210,18 @@ async fn an_entry_of_glue_is_what_engines_look_for() {
     }
     lake.account.glue("UpdateTable", &json!({"DatabaseName": lake.database.name, "TableInput": own})).unwrap();
     let next = first.replace("00000-", "00001-");
-    lake.pointers().swap("game_result", &first, &next).await.unwrap();
+    // A column more, which it has by then.
+    let metadata = with_a_column(&lake, &first).await;
+    lake.pointers().swap("game_result", &first, &next, &metadata).await.unwrap();
     let changed = lake.account.glue("GetTable", &ask).unwrap()["Table"].take();
     assert_eq!(
         changed["Parameters"],
         json!({"table_type": "ICEBERG", "metadata_location": next, "previous_metadata_location": first, "team": "games"})
     );
-    assert_eq!(changed["StorageDescriptor"], made["StorageDescriptor"]);
-    let again = lake.pointers().swap("game_result", &first, &next).await.unwrap_err();
+    assert_eq!(changed["StorageDescriptor"]["Location"], made["StorageDescriptor"]["Location"]);
+    let shown = changed["StorageDescriptor"]["Columns"].as_array().unwrap();
+    assert_eq!((shown.len(), &shown.last().unwrap()["Name"]), (columns.len() + 1, &json!("gained")));
+    let again = lake.pointers().swap("game_result", &first, &next, &metadata).await.unwrap_err();
     assert_eq!(again.kind, ErrorKind::Conflict, "{again}");
 }
 

@@ -119,7 +119,7 @@ impl IcebergCatalog {
         let Change { metadata, expired } = change;
         let next = next_location(metadata.location(), Some(location));
         self.write_metadata(&next, &metadata).await?;
-        self.pointers.swap(table, location, &next).await?;
+        self.pointers.swap(table, location, &next, &metadata).await?;
         self.remember(table, &next, &Arc::new(metadata));
         self.clear(&expired).await;
         Ok(())

@@ -15,6 +15,7 @@ pub trait Pointers: Send + Sync {
     /// the location, for catalogs that show columns.
     async fn create(&self, table: &str, location: &str, metadata: &TableMetadata) -> Result<(), PortError>;
 
-    /// Points to other metadata, provided that the pointer is still `from`; else [`sluice_ports::ErrorKind::Conflict`].
-    async fn swap(&self, table: &str, from: &str, to: &str) -> Result<(), PortError>;
+    /// Points to other metadata, provided that the pointer is still `from`; else [`sluice_ports::ErrorKind::Conflict`]. `metadata` is what
+    /// stands at `to`.
+    async fn swap(&self, table: &str, from: &str, to: &str, metadata: &TableMetadata) -> Result<(), PortError>;
 }

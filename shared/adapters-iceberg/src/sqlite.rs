@@ -112,7 +112,7 @@ impl Pointers for SqlitePointers {
         Err(PortError::new(ErrorKind::Conflict, "catalog.create", format!("there is a table `{table}`")))
     }
 
-    async fn swap(&self, table: &str, from: &str, to: &str) -> Result<(), PortError> {
+    async fn swap(&self, table: &str, from: &str, to: &str, _: &TableMetadata) -> Result<(), PortError> {
         let (name, old, new) = (table.to_owned(), from.to_owned(), to.to_owned());
         let changed = self
             .run("catalog.append", move |connection| {

@@ -123,12 +123,7 @@ impl Pointers for GluePointers {
     }
 
     async fn create(&self, table: &str, location: &str, metadata: &TableMetadata) -> Result<(), PortError> {
-        let columns = columns(metadata).map_err(|(column, other)| {
-            let what = format!(
-                "the table `{table}`: Athena cannot tell the column `{column}` from `{other}`: rename one of them in the schema"
-            );
-            PortError::new(ErrorKind::Invalid, CREATE, what)
-        })?;
+        let columns = columns(CREATE, table, metadata)?;
         let mut entry = json!({
             "Name": table,
             "TableType": "EXTERNAL_TABLE",
@@ -143,7 +138,7 @@ impl Pointers for GluePointers {
         created.map(drop).map_err(|error| failed(CREATE, &self.database, error))
     }
 
-    async fn swap(&self, table: &str, from: &str, to: &str) -> Result<(), PortError> {
+    async fn swap(&self, table: &str, from: &str, to: &str, metadata: &TableMetadata) -> Result<(), PortError> {
         let changed = || {
             let what = format!("the table `{table}` is in another state than `{from}`");
             Err(PortError::new(ErrorKind::Conflict, CHANGE, what))
@@ -159,7 +154,7 @@ impl Pointers for GluePointers {
         };
         let input = json!({
             "DatabaseName": self.database.name,
-            "TableInput": entry.pointing(from, to),
+            "TableInput": entry.pointing(from, to, columns(CHANGE, table, metadata)?),
             "SkipArchive": true,
             "VersionId": version,
         });
@@ -177,8 +172,8 @@ impl Entry {
         self.parameter(TABLE_TYPE).is_some_and(|kind| kind.eq_ignore_ascii_case(ICEBERG))
     }
 
-    /// The same entry with other metadata, as an input.
-    fn pointing(self, from: &str, to: &str) -> Value {
+    /// The same entry with other metadata and these columns, as an input.
+    fn pointing(self, from: &str, to: &str, columns: Vec<Value>) -> Value {
         let mut parameters = self.parameters.unwrap_or_default();
         parameters.insert(LOCATION.to_owned(), to.to_owned());
         parameters.insert(LOCATION_BEFORE.to_owned(), from.to_owned());
@@ -186,7 +181,9 @@ impl Entry {
         let mut input: Map<String, Value> = kept.collect();
         input.insert("Name".to_owned(), self.name.into());
         input.insert("Parameters".to_owned(), json!(parameters));
-        input.into()
+        let mut input = Value::from(input);
+        input["StorageDescriptor"]["Columns"] = columns.into();
+        input
     }
 }
 
@@ -194,14 +191,17 @@ fn code(error: &SdkError<Refusal, HttpResponse>) -> Option<&str> {
     error.as_service_error().and_then(|refusal| refusal.meta().code())
 }
 
-/// The columns for those who look at the entry; engines read them in the metadata. Two names that differ in the size of letters only are
-/// the error.
-fn columns(metadata: &TableMetadata) -> Result<Vec<Value>, (String, String)> {
+/// The columns for those who look at the entry; engines read them in the metadata.
+fn columns(operation: &'static str, table: &str, metadata: &TableMetadata) -> Result<Vec<Value>, PortError> {
     let mut taken: BTreeMap<String, &str> = BTreeMap::new();
     let mut columns = Vec::new();
     for field in metadata.current_schema().as_struct().fields() {
         if let Some(other) = taken.insert(field.name.to_ascii_lowercase(), &field.name) {
-            return Err((field.name.clone(), other.to_owned()));
+            let what = format!(
+                "the table `{table}`: Athena cannot tell the column `{}` from `{other}`: rename one of them in the schema",
+                field.name
+            );
+            return Err(PortError::new(ErrorKind::Invalid, operation, what));
         }
         columns.push(column(field));
     }
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn a_column_has_its_type_its_id_and_a_comment_that_glue_keeps() {
         let list = json!({"type": "list", "element-id": 1103, "element-required": false, "element": "decimal(20, 4)"});
-        let columns = columns(&metadata(json!([
+        let columns = columns(CREATE, "t", &metadata(json!([
             {"id": 1, "name": "id", "required": true, "type": "string"},
             {"id": 4, "name": "time", "required": true, "type": "timestamptz"},
             {"id": 101, "name": "memberId", "required": false, "type": "long", "doc": format!("Who\n  it {}", "가".repeat(300))},
@@ -297,8 +297,10 @@ mod tests {
     #[test]
     fn columns_that_athena_cannot_tell_apart_are_refused() {
         let field = |id: i32, name: &str| json!({"id": id, "name": name, "required": false, "type": "long"});
-        let twice = columns(&metadata(json!([field(101, "ab"), field(102, "aB")])));
-        assert_eq!(twice.unwrap_err(), ("aB".to_owned(), "ab".to_owned()));
+        let twice = columns(CREATE, "t", &metadata(json!([field(101, "ab"), field(102, "aB")])));
+        let error = twice.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid);
+        assert!(error.detail.contains("the column `aB` from `ab`"), "{error}");
     }
 
     #[test]
@@ -312,11 +314,11 @@ mod tests {
         .unwrap();
         assert!(entry.is_iceberg());
         assert_eq!(
-            entry.pointing("s3://b/1", "s3://b/2"),
+            entry.pointing("s3://b/1", "s3://b/2", vec![json!({"Name": "n", "Type": "bigint"})]),
             json!({
                 "Name": "t", "Description": "Says it.", "TableType": "EXTERNAL_TABLE", "Retention": 0,
                 "Parameters": {"table_type": "iceberg", "metadata_location": "s3://b/2", "previous_metadata_location": "s3://b/1", "own": "x"},
-                "StorageDescriptor": {"Location": "s3://b/lake/t", "Columns": []},
+                "StorageDescriptor": {"Location": "s3://b/lake/t", "Columns": [{"Name": "n", "Type": "bigint"}]},
             })
         );
     }
