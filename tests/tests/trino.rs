@@ -30,7 +30,7 @@ fn events(round: u32) -> Value {
             event(
                 n,
                 "quote.trade",
-                json!({"symbol": "SLUICE", "price": format!("{n}.{:06}", n + round), "halted": n % 2 == 0, "business_date": "2026-11-20"}),
+                json!({"symbol": "SLUICE", "price": format!("{n}.{:06}", n + round), "halted": n.is_multiple_of(2), "business_date": "2026-11-20"}),
             ),
             event(n, "order.paid", json!({"total": n, "lines": [{"sku": "a'b\"c"}]})),
         ]

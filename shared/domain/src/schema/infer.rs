@@ -170,7 +170,9 @@ fn text(values: &[&str]) -> (Map<String, Json>, Option<String>) {
             Some("looks like e-mail addresses, so it is personal data".into()),
         );
     }
-    if all(|value| value.contains('.') && is_plain_number(value))
+    let are_numbers = all(is_plain_number);
+    if are_numbers
+        && values.iter().any(|value| value.contains('.'))
         && let Some(scale) = values.iter().map(|value| fraction(value)).max()
         && let Some(property) = digits(values, scale)
     {
@@ -187,7 +189,9 @@ fn text(values: &[&str]) -> (Map<String, Json>, Option<String>) {
             && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
     };
     if values.len() < ENOUGH || counts.len() * SAMPLES_PER_VALUE > values.len() {
-        return (string(json!({})), None);
+        let note =
+            "is text, and a whole number in all samples; where it is one and no name, make it `\"x-decimal\": [18, 0]`";
+        return (string(json!({})), are_numbers.then(|| note.into()));
     }
     if counts.len() <= MOST_WORDS && counts.keys().all(is_word) && counts.values().all(|count| *count > 1) {
         let words: Vec<&str> = counts.into_keys().collect();
@@ -312,6 +316,9 @@ mod tests {
             (vec![r#""192.0.2.1""#, r#""::1""#], json!({"type": "string", "x-personal": true}), "personal"),
             (vec![r#""kim@example.org""#], json!({"type": "string", "x-personal": true}), "personal"),
             (vec![r#""1.50""#, r#""-200.125""#], json!({"type": "string", "x-decimal": [18, 3]}), "decimals"),
+            (vec![r#""1.50""#, r#""2""#], json!({"type": "string", "x-decimal": [18, 2]}), "decimals"),
+            (vec![r#""1""#, r#""-20""#], json!({"type": "string"}), "a whole number in all samples"),
+            (vec![r#""1.2.3""#, r#""2""#], json!({"type": "string"}), ""),
             (vec![r#""1.50""#, "2"], json!({"type": "string", "x-decimal": [18, 2]}), "takes both"),
             (vec![r#""007""#, "7"], json!({"x-json": true}), "several kinds (number, string)"),
             (vec![r#""007""#, r#""010""#], json!({"type": "string"}), ""),
@@ -396,12 +403,10 @@ mod tests {
             let drafted = Schema::parse("draft", &drafted.text).unwrap();
             for column in &drafted.columns {
                 let own = own.columns.iter().find(|own| own.name == column.name).unwrap();
-                // Every whole number might be a fraction, and numbers of decimals look like others.
+                // Every whole number might be a fraction, and the text of one might be a name.
                 let is_alike = match (&own.kind, &column.kind) {
-                    (
-                        ColumnKind::Number | ColumnKind::Decimal { .. },
-                        ColumnKind::Integer | ColumnKind::Number | ColumnKind::Decimal { .. },
-                    ) => true,
+                    (ColumnKind::Number, ColumnKind::Integer) | (ColumnKind::Decimal { .. }, ColumnKind::Text) => true,
+                    (ColumnKind::Decimal { scale: least, .. }, ColumnKind::Decimal { scale, .. }) => scale <= least,
                     (own, drafted) => own == drafted,
                 };
                 assert!(is_alike, "{event_type} {}: {:?} and not {:?}", column.name, column.kind, own.kind);

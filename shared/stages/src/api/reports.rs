@@ -153,3 +153,48 @@ fn refused(refusal: Refusal) -> Response {
     let message = format!("`{parameter}` {reason}");
     Response::json(400, &json!({"error": {"code": "parameter", "message": message, "field": parameter}}))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keeps a result of this size under a name, made so many seconds after the epoch and good for an hour.
+    fn keep(results: &Results, name: &str, at_s: i64, size_bytes: usize) {
+        let at = Timestamp::default().plus_micros(at_s * SECOND_US);
+        let until = at.plus_micros(3_600 * SECOND_US);
+        results.slot(name, at);
+        results.keep(name, &Made { at, until, result: SqlResult::default(), csv: "x".repeat(size_bytes) });
+    }
+
+    fn names(results: &Results) -> Vec<String> {
+        results.0.lock().unwrap().keys().cloned().collect()
+    }
+
+    #[test]
+    fn the_oldest_results_give_way_where_there_are_too_many_or_they_are_too_large() {
+        let results = Results::default();
+        for n in 0..=MOST_KEPT {
+            keep(&results, &format!("{n:03}"), i64::try_from(n).unwrap(), 1);
+        }
+        let kept = names(&results);
+        assert_eq!((kept.len(), kept[0].as_str()), (MOST_KEPT, "001"));
+        let results = Results::default();
+        for n in 0..4 {
+            keep(&results, &n.to_string(), n, MOST_KEPT_BYTES / 3);
+        }
+        assert_eq!(names(&results), ["1", "2", "3"]);
+    }
+
+    #[test]
+    fn what_is_out_of_date_is_let_go_but_for_those_who_wait_for_it() {
+        let results = Results::default();
+        keep(&results, "old", 0, 1);
+        let waiting = results.slot("waited for", Timestamp::default());
+        let later = Timestamp::default().plus_micros(3_600 * SECOND_US);
+        drop(results.slot("new", later));
+        assert_eq!(names(&results), ["new", "waited for"]);
+        drop(waiting);
+        drop(results.slot("new", later));
+        assert_eq!(names(&results), ["new"]);
+    }
+}
