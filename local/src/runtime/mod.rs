@@ -76,7 +76,7 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
         }
         None => TEMPLATE.to_owned(),
     };
-    let mut topology = Topology::parse(&template).context("the template cannot be used")?;
+    let topology = Topology::parse(&template).context("the template cannot be used")?;
     let registry = Arc::new(schemas::registry(&folder.schemas()?)?);
     let http = pool("http")?;
     let stages = pool("stage")?;
