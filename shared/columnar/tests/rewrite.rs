@@ -147,12 +147,10 @@ proptest! {
         let files: Vec<Bytes> =
             files.iter().enumerate().map(|(i, events)| file(&schema, BEGIN - i as i64, events)).collect();
         let mut expected: BTreeMap<[String; 3], Value> = BTreeMap::new();
-        let mut total = 0;
         let users: &[&str] = if erased { &["u1", "u3"] } else { &[] };
         let is_erased = |row: &Value| text(row, "userid").is_some_and(|user| users.contains(&user));
         let (mut gone, mut kept) = (0, 0);
         for row in files.iter().flat_map(|file| rows_of(file.clone())) {
-            total += 1;
             if is_erased(&row) {
                 gone += 1;
                 continue;

@@ -144,9 +144,14 @@ impl Report {
         Ok(Self { name: name.into(), description, parameters, cache_s, text })
     }
 
+    /// Whether it is over all tables that there are.
+    pub fn is_of_every_table(&self) -> bool {
+        self.text.contains(EVERY_TABLE)
+    }
+
     /// The SELECT over these tables of the lake, with `$1`, `$2` … for its parameters.
     pub fn statement<'t>(&self, tables: impl Iterator<Item = &'t str>) -> String {
-        if !self.text.contains(EVERY_TABLE) {
+        if !self.is_of_every_table() {
             return self.text.clone();
         }
         let columns: Vec<&str> = ENVELOPE.iter().map(|column| column.name).collect();

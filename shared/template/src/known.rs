@@ -69,6 +69,7 @@ pub(crate) const IGNORED_PROPERTIES: &[(&str, &[&str])] = &[
             "Policies",
             "Role",
             // Logs go to standard error.
+            "EphemeralStorage",
             "LoggingConfig",
             "Tracing",
             // Names for people.

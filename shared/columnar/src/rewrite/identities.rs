@@ -4,7 +4,7 @@ use super::source::Batch;
 use parquet::errors::{ParquetError, Result};
 use sluice_domain::scan::place;
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
+use std::hash::{BuildHasher as _, RandomState};
 
 /// Finds rows of the same identity, so many at once as its passes allow.
 pub(super) struct Identities {
@@ -44,11 +44,7 @@ impl Identities {
         let (Some(source), Some(id), Some(time)) = (source, id, time) else {
             return Err(ParquetError::General(format!("row {row} has no `source`, `id` or `time`")));
         };
-        let hash = |keys: &RandomState| {
-            let mut hasher = keys.build_hasher();
-            (source, id, time).hash(&mut hasher);
-            hasher.finish()
-        };
+        let hash = |keys: &RandomState| keys.hash_one((source, id, time));
         let low = hash(&self.keys[0]);
         if low % u64::from(self.passes) != u64::from(self.pass) {
             return Ok(());

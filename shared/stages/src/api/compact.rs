@@ -6,7 +6,7 @@ use crate::compact::Asked;
 use crate::http::{Request, Response};
 use serde::Deserialize;
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Ask {
     table: Option<String>,
@@ -19,7 +19,7 @@ impl Api {
     /// One call does as much as it has time for, and says by `finished` whether that was all.
     pub(super) async fn compact(&self, call: Call<'_>) -> Reply {
         let read = |request: &Request| {
-            let ask = if request.body.is_empty() { Ask::default() } else { body::<Ask>(request)? };
+            let ask: Ask = body(request)?;
             let target = ask.table.as_deref().unwrap_or("all tables").chars().take(128).collect();
             Ok((ask, target))
         };

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use sluice_domain::report::{FORMAT, Refusal, Report};
 use sluice_domain::time::{SECOND_US, Timestamp};
 use sluice_ports::{PortError, SqlResult};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Results that are kept at most, and how large they may be together, as CSV.
@@ -65,6 +65,18 @@ impl Api {
         })
     }
 
+    /// Names of the tables that have been made; of all that there may be, where none has been or nobody makes them.
+    async fn tables_there_are(&self) -> Result<Vec<String>, PortError> {
+        let mut tables: Vec<String> = self.ports.registry.iter().map(|schema| schema.table.clone()).collect();
+        if let Some(catalog) = &self.ports.catalog {
+            let made: BTreeSet<String> = catalog.figures().await?.into_iter().map(|table| table.name).collect();
+            if tables.iter().any(|table| made.contains(table)) {
+                tables.retain(|table| made.contains(table));
+            }
+        }
+        Ok(tables)
+    }
+
     async fn made(&self, report: &Report, values: &[Value], now: Timestamp) -> Result<Arc<Made>, PortError> {
         let asked = json!([report.name, values]).to_string();
         let slot = self.results.slot(&asked, now);
@@ -72,7 +84,8 @@ impl Api {
         if let Some(made) = slot.as_ref().filter(|made| made.at <= now && now < made.until) {
             return Ok(made.clone());
         }
-        let statement = report.statement(self.ports.registry.iter().map(|schema| schema.table.as_str()));
+        let tables = if report.is_of_every_table() { self.tables_there_are().await? } else { Vec::new() };
+        let statement = report.statement(tables.iter().map(String::as_str));
         let result = self.ports.sql.query(&statement, values, self.settings.sql_limits).await?;
         let until = now.plus_micros(i64::from(report.cache_s) * SECOND_US);
         let made = Arc::new(Made { at: now, until, csv: csv::of(&result), result });
