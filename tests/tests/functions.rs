@@ -238,12 +238,13 @@ fn the_compact_function_merges_the_files_of_tables() {
         assert_eq!(commit.call(&sample("commit/tick")).unwrap(), Ok(json!({})), "{}", commit.log());
     }
     let files = || world.figures().into_iter().map(|table| table.files).collect::<Vec<_>>();
-    let rows = world.tables();
+    // The second time they are the same events in other batches.
+    let once: BTreeMap<String, u64> = world.tables().into_iter().map(|(name, rows)| (name, rows / 2)).collect();
     assert_eq!(files(), [2, 2]);
     for compacted in [2, 0] {
         let said = json!({"compacted": compacted, "finished": true});
         assert_eq!(compact.call(&sample("compact/tick")).unwrap(), Ok(said), "{}", compact.log());
-        assert_eq!((files(), world.tables()), (vec![1, 1], rows.clone()), "{}", compact.log());
+        assert_eq!((files(), world.tables()), (vec![1, 1], once.clone()), "{}", compact.log());
     }
 }
 
@@ -604,7 +605,8 @@ fn every_sample_gets_the_reply_that_is_written_down() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events").join(verb);
         let mut cases: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
         cases.sort();
-        assert!(cases.len() > 1, "several samples for `{verb}`");
+        // Nobody but the clock calls `compact`.
+        assert!(cases.len() > 1 || verb == "compact", "several samples for `{verb}`");
         for case in cases {
             let name = format!("{verb}/{}", case.file_stem().unwrap().to_str().unwrap());
             let event = keys.iter().fold(sample(&name), |event, (sample, own)| event.replace(sample, own));
