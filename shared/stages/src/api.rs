@@ -631,6 +631,10 @@ fn ledger_rows(report: &ledger::Report, is_moving: bool) -> Value {
 }
 
 fn body<T: for<'de> Deserialize<'de>>(request: &Request) -> Result<T, Response> {
+    // A list of values would do for a struct.
+    if !request.body.trim_ascii_start().starts_with(b"{") {
+        return Err(Response::error(400, UNREADABLE, "the body is not a JSON object"));
+    }
     serde_json::from_slice(&request.body)
         .map_err(|e| Response::error(400, UNREADABLE, format!("the body cannot be read: {e}")))
 }

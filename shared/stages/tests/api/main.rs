@@ -250,6 +250,7 @@ async fn every_admin_call_is_recorded_once_with_what_it_was_asked() {
         ("DELETE /v1/keys/k_0", "", 404, "keys.revoke", "k_0"),
         ("GET /v1/queues/None/messages", "", 404, "queues.peek", "None"),
         ("POST /v1/queues/None/redrive", "", 404, "queues.redrive", "None"),
+        ("POST /v1/tables/compact", r#"{"table":"web_event"}"#, 409, "tables.compact", "web_event"),
     ] {
         assert_eq!(world.call(&admin, call, body).await, status, "{call}");
         assert_eq!(world.recorded(), [record(&who, action, target, "allowed")], "{call}");
@@ -306,9 +307,12 @@ async fn a_body_that_cannot_be_read_is_refused_and_recorded() {
         ("POST /v1/rules", "rules.create", ""),
         ("POST /v1/keys", "keys.create", ""),
         ("POST /v1/queues/ConvertDeadLetterQueue/redrive", "queues.redrive", "ConvertDeadLetterQueue"),
+        ("POST /v1/tables/compact", "tables.compact", ""),
     ] {
-        assert_eq!(world.call(&admin, call, r#"{"limit":"#).await, 400, "{call}");
-        assert_eq!(world.recorded(), [record(&who, action, target, "body")], "{call}");
+        for body in [r#"{"limit":"#, "[null]", "7"] {
+            assert_eq!(world.call(&admin, call, body).await, 400, "{call} {body}");
+            assert_eq!(world.recorded(), [record(&who, action, target, "body")], "{call} {body}");
+        }
     }
 }
 
