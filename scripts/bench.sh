@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Benchmarks: all of them, or those that are named (path, convert, parts, paint, functions). SLUICE_BENCH_EVENTS sets how many events the whole path takes
+# Benchmarks: all of them, or those that are named (path, convert, lake, parts, paint, functions). SLUICE_BENCH_EVENTS sets how many events the whole path takes
 # (1,000,000 by default). `functions` builds them as they are deployed, which takes the better part of an hour.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,6 +13,9 @@ path() {
 }
 convert() {
   cargo run --locked --profile bench -q -p sluice-bench --bin sluice-bench-convert
+}
+lake() {
+  cargo bench --locked -p sluice-bench --bench lake
 }
 parts() {
   cargo bench --locked -p sluice-columnar -p sluice-stages --bench encode --bench ingest --bench index
@@ -32,9 +35,9 @@ paint() {
   export CHROMIUM
   (cd web && SLUICE_BIN=../target/release/sluice npm run --silent paint)
 }
-for part in ${*:-path convert parts paint functions}; do
+for part in ${*:-path convert lake parts paint functions}; do
   case $part in
-    path | convert | parts | paint | functions) "$part" ;;
-    *) echo "There is no benchmark \`$part\`: path, convert, parts, paint, functions." >&2 && exit 1 ;;
+    path | convert | lake | parts | paint | functions) "$part" ;;
+    *) echo "There is no benchmark \`$part\`: path, convert, lake, parts, paint, functions." >&2 && exit 1 ;;
   esac
 done

@@ -3,9 +3,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/need.sh cargo cc node npm python3
+# What the tests run is fetched while the lints are made. What is missing is said where it is needed.
+{
+  scripts/python.sh || true
+  scripts/opensearch.sh fetch || true
+  scripts/trino.sh fetch || true
+} > /dev/null 2>&1 &
+scripts/check.sh
+wait
 SLUICE_TEST_PYTHON=$(scripts/python.sh)
 export SLUICE_TEST_PYTHON
-scripts/check.sh
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 status=0

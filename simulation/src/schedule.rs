@@ -83,6 +83,8 @@ fn named(trace: Vec<String>) -> Vec<String> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let mut name = |token: &str| -> Option<String> {
         let is_hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+        let of_compaction = token.strip_prefix("compact-");
+        let token = of_compaction.unwrap_or(token);
         let length = match token.len() {
             22 => 22,
             36 if is_hex(token) && token.as_bytes()[8] == b'-' => 36,
@@ -91,7 +93,8 @@ fn named(trace: Vec<String>) -> Vec<String> {
         };
         let next = names.len();
         let number = *names.entry(token[..length].to_owned()).or_insert(next);
-        Some(format!("x{number}{}", &token[length..]))
+        let kind = if of_compaction.is_some() { "compact-" } else { "" };
+        Some(format!("{kind}x{number}{}", &token[length..]))
     };
     let line = |line: String| {
         let mut out = String::with_capacity(line.len());

@@ -16,12 +16,20 @@ use std::sync::Arc;
 impl IcebergCatalog {
     pub(crate) async fn table_figures(&self, table: &str) -> Result<Option<TableFigures>, PortError> {
         let Some((_, metadata)) = self.metadata(table).await? else { return Ok(None) };
-        let files = self.files_of(table, &metadata, metadata.current_snapshot()).await?;
+        let [rows, size_bytes, files] = match totals(&metadata) {
+            Some(totals) => totals,
+            // Another engine did not say them.
+            None => {
+                let files = self.files_of(table, &metadata, metadata.current_snapshot()).await?;
+                let sum = |of: fn(&TableFile) -> u64| files.iter().map(of).sum();
+                [sum(|file| file.rows), sum(|file| file.size_bytes), files.len() as u64]
+            }
+        };
         Ok(Some(TableFigures {
             name: table.to_owned(),
-            rows: files.iter().map(|file| file.rows).sum(),
-            size_bytes: files.iter().map(|file| file.size_bytes).sum(),
-            files: files.len() as u64,
+            rows,
+            size_bytes,
+            files,
             snapshots: metadata.snapshots().len() as u64,
             changed_ms: metadata.last_updated_ms(),
         }))
@@ -115,6 +123,17 @@ impl IcebergCatalog {
         }
         Ok(files)
     }
+}
+
+/// Rows, bytes and files by the newest snapshot's own account.
+fn totals(metadata: &TableMetadata) -> Option<[u64; 3]> {
+    let Some(snapshot) = metadata.current_snapshot() else { return Some([0; 3]) };
+    let says = &snapshot.summary().additional_properties;
+    let total = |name: &str| says.get(name)?.parse().ok();
+    // Rows that are deleted and still in files would be counted.
+    let is_plain = total("total-delete-files") == Some(0);
+    let totals = [total("total-records")?, total("total-files-size")?, total("total-data-files")?];
+    is_plain.then_some(totals)
 }
 
 /// The times that a partition may have, microseconds since the epoch: all there are, where the table is not cut by hour, day or month.

@@ -17,6 +17,7 @@ pub(crate) async fn keys(
     let mut locations: HashSet<String> = HashSet::from([location.to_owned()]);
     locations.extend(metadata.metadata_log().iter().map(|log| log.metadata_file.clone()));
     locations.extend(metadata.statistics_iter().map(|statistics| statistics.statistics_path.clone()));
+    locations.extend(metadata.partition_statistics_iter().map(|statistics| statistics.statistics_path.clone()));
     for snapshot in metadata.snapshots() {
         locations.insert(snapshot.manifest_list().to_owned());
         for manifest in manifests(bucket, snapshot).await? {

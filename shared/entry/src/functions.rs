@@ -149,10 +149,12 @@ pub struct CompactFunction(pub Compact);
 impl Function for CompactFunction {
     async fn invoke(&self, _: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
         let failed = |source| InvokeError::Stage { function: "compact", source };
-        let run = self.0.run(Asked::default(), now).await.map_err(failed)?;
-        if run.finished {
+        let run = self.0.run(Asked::default(), now).await;
+        // A table that cannot be compacted is no reason to keep what nothing refers to; one that is not finished leaves no time.
+        if run.as_ref().map_or(true, |run| run.finished) {
             self.0.sweep(now).await.map_err(failed)?;
         }
+        let run = run.map_err(failed)?;
         Ok(format!("{{\"compacted\":{},\"finished\":{}}}", run.compacted.len(), run.finished).into_bytes())
     }
 }
