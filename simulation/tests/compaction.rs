@@ -171,6 +171,25 @@ async fn a_partition_that_others_changed_is_left_alone_and_the_rest_is_compacted
 }
 
 #[tokio::test]
+async fn a_repeated_row_stays_where_the_first_one_was_taken_away() {
+    let world = World::new().await;
+    // Large enough to be left alone, and received first by its name.
+    let gone = world.add("compact-a", hour(), &["1"]).await;
+    world.add("late", hour(), &["1", "2"]).await;
+    let ports = CompactPorts {
+        table: world.table.clone(),
+        catalog: world.catalog.clone(),
+        objects: world.objects.clone(),
+        rewriter: Arc::new(Meddling { catalog: world.catalog.clone(), gone }),
+    };
+    let compact = Compact::new(ports, registry(), CompactSettings { file_bytes: 2, ..CompactSettings::default() });
+    let run = compact.run(Asked::default(), later(9)).await.unwrap();
+    assert_eq!((world.rows(), run.compacted.len()), (["1", "2"].map(str::to_owned).to_vec(), 0));
+    let run = compact.run(Asked::default(), later(9)).await.unwrap();
+    assert_eq!((world.rows(), run.compacted.len()), (["1", "2"].map(str::to_owned).to_vec(), 1));
+}
+
+#[tokio::test]
 async fn objects_that_nothing_refers_to_go_when_they_are_three_days_old() {
     let world = World::new().await;
     let live = world.add("a", hour(), &["1"]).await;
