@@ -10,7 +10,7 @@ run: ## Build everything, start it on this machine, print where to look
 test: ## All tests
 	@scripts/test.sh
 
-check: ## Format, lints, changes of schemas that tables cannot follow
+check: ## Format, lints, types, changes of schemas that tables cannot follow
 	@scripts/check.sh
 
 simulate: ## Millions of random schedules of exactly-once: make simulate SEED=1 RUNS=5000000

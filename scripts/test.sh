@@ -15,20 +15,25 @@ SLUICE_TEST_PYTHON=$(scripts/python.sh)
 export SLUICE_TEST_PYTHON
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-status=0
+failed=
+# A part that fails does not keep the others from running, and is named at the end.
+part() {
+  local name=$1
+  shift
+  "$@" 2>&1 | tee -a "$log" || failed="$failed${failed:+, }$name"
+}
 echo "Building and running the tests."
-scripts/web.sh || exit 1
 export NO_COLOR=1
-(cd web && npm run --silent check && npm test --silent) 2>&1 | tee -a "$log" || status=$?
-cargo build --locked --workspace --bins || exit 1
-cargo test --locked --workspace --no-fail-fast 2>&1 | tee -a "$log" || status=$?
+part "web application" npm --prefix web test --silent
+cargo build --locked --workspace --bins
+part "workspace" cargo test --locked --workspace --no-fail-fast
 # The pages in a real browser, served by the program that was built.
 if CHROMIUM=$(scripts/chromium.sh); then
   export CHROMIUM
-  (cd web && SLUICE_BIN=../target/debug/sluice npm run --silent e2e) 2>&1 | tee -a "$log" || status=$?
+  SLUICE_BIN=../target/debug/sluice part "pages in a browser" npm --prefix web run --silent e2e
 else
   echo "SKIPPED the pages in a browser: there is no Chromium" | tee -a "$log"
-  [ -z "${CI:-}" ] || status=1
+  [ -z "${CI:-}" ] || failed="$failed${failed:+, }pages in a browser"
 fi
 # Of cargo, of Vitest, and of Playwright.
 awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 } /^SKIPPED/ { print; said++ }
@@ -36,4 +41,7 @@ awk '/^test result:/ { passed += $4; failed += $6; skipped += $8 } /^SKIPPED/ { 
     for (i = 2; i <= NF; i++) { n = $(i - 1) + 0; if ($i ~ /^passed/) passed += n; if ($i ~ /^failed/) failed += n; if ($i ~ /^skipped/) skipped += n }
   }
   END { printf "tests: %d passed, %d failed, %d skipped\n", passed, failed, skipped + said }' "$log"
-exit $status
+if [ -n "$failed" ]; then
+  echo "FAILED: $failed" >&2
+  exit 1
+fi

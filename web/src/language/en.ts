@@ -388,7 +388,8 @@ export const en = {
         outbox: "Mails that this machine wrote down instead of sending them.",
       },
       tables: "Tables of the lake",
-      tablesNote: "What each schema asks for (x-retention-days), counted from the end of a partition, which then goes as a whole.",
+      tablesNote:
+        "What each schema asks for (x-retention-days), counted from the end of a partition, which then goes as a whole.",
       table: "Table",
       absent: "This server does not tell how long it keeps things.",
     },

@@ -387,7 +387,8 @@ export const ko: Messages = {
         outbox: "이 컴퓨터가 보내는 대신 적어 둔 메일입니다.",
       },
       tables: "레이크 테이블",
-      tablesNote: "각 스키마가 정한 기간(x-retention-days)이며, 파티션이 끝난 때부터 세고 그 뒤 파티션 전체를 지웁니다.",
+      tablesNote:
+        "각 스키마가 정한 기간(x-retention-days)이며, 파티션이 끝난 때부터 세고 그 뒤 파티션 전체를 지웁니다.",
       table: "테이블",
       absent: "이 서버는 보관 기간을 알려 주지 않습니다.",
     },
