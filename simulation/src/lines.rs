@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use sluice_domain::event::{Data, Event};
 use sluice_domain::identity::document_id;
-use sluice_domain::lake::{EncodeError, EncodedFile, Encoder, Misfit, Rewrite, Rewriter, Shown, TableBuilder};
+use sluice_domain::lake::{EncodeError, EncodedFile, Encoder, Erased, Misfit, Rewrite, Rewriter, Shown, TableBuilder};
 use sluice_domain::scan::{Cursor, Head};
 use sluice_domain::schema::Schema;
 use sluice_domain::time::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Events of one file; more cannot be encoded, so that a group falls apart into a file for each message.
 const MAX_EVENTS: usize = 4;
@@ -69,7 +69,7 @@ impl TableBuilder for Table {
 
 /// Files that are rewritten, by their numbers.
 struct Rewriting {
-    erased: BTreeSet<String>,
+    erased: Erased,
     /// Rows that stay, by identity: when the first was received, and where it is.
     first: BTreeMap<String, (i64, u32, usize)>,
     files: BTreeMap<u32, Vec<String>>,
@@ -77,20 +77,29 @@ struct Rewriting {
 }
 
 impl Rewriter for Lines {
-    fn begin(&self, _: &Schema, _: u64, erased: &BTreeSet<String>) -> Result<Box<dyn Rewrite>, EncodeError> {
+    fn begin(&self, _: &Schema, _: u64, erased: &Erased) -> Result<Box<dyn Rewrite>, EncodeError> {
         let (first, files, taken) = Default::default();
         Ok(Box::new(Rewriting { erased: erased.clone(), first, files, taken }))
     }
+
+    fn erased_rows(&self, _: &Schema, bytes: Bytes, erased: &Erased) -> Result<u64, EncodeError> {
+        let text = String::from_utf8(bytes.into()).map_err(|e| EncodeError(e.to_string()))?;
+        Ok(text.lines().filter(|line| is_erased(erased, line)).count() as u64)
+    }
+}
+
+/// Whether a line is of a user who is to be forgotten.
+fn is_erased(erased: &Erased, line: &str) -> bool {
+    let mut parts = line.split('\t').skip(2);
+    let until = parts.next().and_then(|user| erased.get(user));
+    let received = parts.next().and_then(|at| at.parse::<i64>().ok()).unwrap_or_default();
+    until.is_some_and(|until| received <= until.micros())
 }
 
 impl Rewriting {
-    fn is_erased(&self, line: &str) -> bool {
-        line.split('\t').nth(2).is_some_and(|user| self.erased.contains(user))
-    }
-
     fn is_repeated(&self, file: u32, row: usize, line: &str) -> bool {
         let identity = line.split('\t').nth(1).unwrap_or_default();
-        !self.is_erased(line) && self.first.get(identity).is_some_and(|(_, f, r)| (*f, *r) != (file, row))
+        !is_erased(&self.erased, line) && self.first.get(identity).is_some_and(|(_, f, r)| (*f, *r) != (file, row))
     }
 }
 
@@ -102,14 +111,14 @@ impl Rewrite for Rewriting {
     fn show(&mut self, file: u32, bytes: Bytes) -> Result<Shown, EncodeError> {
         let text = String::from_utf8(bytes.into()).map_err(|e| EncodeError(e.to_string()))?;
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        for (row, line) in lines.iter().enumerate().filter(|(_, line)| !self.is_erased(line)).collect::<Vec<_>>() {
+        for (row, line) in lines.iter().enumerate().filter(|(_, line)| !is_erased(&self.erased, line)).collect::<Vec<_>>() {
             let mut parts = line.split('\t').skip(1);
             let identity = parts.next().ok_or_else(|| EncodeError(format!("no row: `{line}`")))?;
             let at = (parts.nth(1).and_then(|at| at.parse().ok()).unwrap_or_default(), file, row);
             let first = self.first.entry(identity.to_owned()).or_insert(at);
             *first = at.min(*first);
         }
-        let erased = lines.iter().filter(|line| self.is_erased(line)).count() as u64;
+        let erased = lines.iter().filter(|line| is_erased(&self.erased, line)).count() as u64;
         let shown = Shown { rows: lines.len() as u64, erased };
         self.files.insert(file, lines);
         Ok(shown)
@@ -124,7 +133,7 @@ impl Rewrite for Rewriting {
 
     fn take(&mut self, file: u32, _: Bytes) -> Result<u64, EncodeError> {
         let lines = self.files[&file].iter().enumerate();
-        let kept = lines.filter(|(row, line)| !self.is_repeated(file, *row, line) && !self.is_erased(line));
+        let kept = lines.filter(|(row, line)| !self.is_repeated(file, *row, line) && !is_erased(&self.erased, line));
         let kept: Vec<String> = kept.map(|(_, line)| line.clone()).collect();
         let count = kept.len() as u64;
         self.taken.extend(kept);

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 use sluice_ports::{
-    Append, Catalog, Delivery, Depth, Document, DocumentOutcome, Email, IndexTemplate, Item, Key, Mail, Message,
+    Append, Catalog, Delivery, Depth, Document, DocumentOutcome, Email, Forget, IndexTemplate, Item, Key, Mail, Message,
     ObjectMeta, Objects, PortError, PutMode, Query, Queue, Receipt, Replace, Search, Settlement, Table, TableFigures,
     TableFile, TableHead, Topic, Write,
 };
@@ -89,6 +89,10 @@ impl Catalog for Ports {
 
     async fn needed(&self, _: &str) -> Result<Option<BTreeSet<String>>, PortError> {
         unreachable!("no orphan is looked for")
+    }
+
+    async fn forget(&self, _: Forget) -> Result<(), PortError> {
+        unreachable!("nothing is erased")
     }
 
     async fn figures(&self) -> Result<Vec<TableFigures>, PortError> {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
 use bytes::Bytes;
-use sluice_domain::lake::{EncodeError, Rewrite, Rewriter};
+use sluice_domain::lake::{EncodeError, Erased, Rewrite, Rewriter};
 use sluice_domain::schema::{Registry, Schema};
 use sluice_domain::time::{DAY_US, HOUR_US, Timestamp};
 use sluice_ports::{Append, Catalog, ErrorKind, Objects, PutMode, TableFile};
@@ -11,7 +11,7 @@ use sluice_stages::compact::{Asked, Compact, CompactPorts, CompactSettings, EXPI
 use sluice_stages::groups::{Contents, Groups, RecordedFile};
 use sluice_testkit::fault::{Fault, Faulty};
 use sluice_testkit::memory::{MemoryCatalog, MemoryObjects, MemoryTable};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,10 +145,14 @@ struct Meddling {
 }
 
 impl Rewriter for Meddling {
-    fn begin(&self, schema: &Schema, rows: u64, erased: &BTreeSet<String>) -> Result<Box<dyn Rewrite>, EncodeError> {
+    fn begin(&self, schema: &Schema, rows: u64, erased: &Erased) -> Result<Box<dyn Rewrite>, EncodeError> {
         let others = |files: Vec<TableFile>| files.into_iter().filter(|file| file.key != self.gone).collect();
         self.catalog.inner().rewrite(TABLE, others);
         Lines.begin(schema, rows, erased)
+    }
+
+    fn erased_rows(&self, schema: &Schema, bytes: Bytes, erased: &Erased) -> Result<u64, EncodeError> {
+        Lines.erased_rows(schema, bytes, erased)
     }
 }
 

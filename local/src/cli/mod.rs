@@ -24,6 +24,7 @@ mod tables;
 mod terminal;
 pub mod up;
 mod upload;
+mod users;
 mod watch;
 
 use clap::{Parser, Subcommand};
@@ -93,6 +94,8 @@ enum Command {
     #[command(subcommand)]
     Keys(keys::Keys),
     #[command(subcommand)]
+    Users(users::Users),
+    #[command(subcommand)]
     Schema(schema::Schema),
     Demo(demo::Demo),
     Cost(cost::Cost),
@@ -149,6 +152,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<(), Failure> {
                     Command::Quarantine(args) => args.run(&client, &mut out).await,
                     Command::Rules(args) => args.run(&client, &mut out).await,
                     Command::Keys(args) => args.run(&client, &mut out).await,
+                    Command::Users(args) => args.run(&client, &mut out).await,
                     Command::Demo(args) => args.run(&client, &global, &mut out).await,
                     Command::Cost(args) => args.run(&client, &mut out).await,
                     Command::Up(_) | Command::Completion(_) | Command::Schema(_) => Ok(()),
@@ -228,6 +232,9 @@ mod tests {
                 "keys list",
                 "keys revoke",
                 "keys",
+                "users erase",
+                "users erasures",
+                "users",
                 "schema infer",
                 "schema",
                 "demo",

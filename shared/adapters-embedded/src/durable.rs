@@ -114,7 +114,6 @@ impl Folder {
     }
 
     /// Removes a file; whether there was one.
-    #[cfg(feature = "objects")]
     pub(crate) fn remove(&self, path: &Path) -> io::Result<bool> {
         match fs::remove_file(path) {
             Ok(()) => {}

@@ -98,6 +98,23 @@ impl Outbox for OutboxMail {
         let folder = self.folder.clone();
         blocking("mail.get", move || open(&folder, &name)).await
     }
+
+    async fn remove(&self, id: &str) -> Result<(), PortError> {
+        let name = format!("{id}.eml");
+        // Only a name that is known is removed, so that no id leads out of the folder.
+        let known = {
+            let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+            names.iter().find(|(_, known)| **known == name).map(|(hash, _)| hash.clone())
+        };
+        let Some(hash) = known else { return Ok(()) };
+        let folder = self.folder.clone();
+        let remove = move || {
+            folder.remove(&folder.root().join(&name)).map(drop).map_err(|error| failed("mail.remove", &name, error))
+        };
+        blocking("mail.remove", remove).await?;
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash);
+        Ok(())
+    }
 }
 
 /// Reads a mail back; `None` where somebody took its file away.
@@ -229,11 +246,29 @@ mod tests {
         fs::write(dir.path().join("secret.eml"), "Subject: secret\r\n\r\n").unwrap();
         for id in ["", "../secret", "secret", ".tmp", "a\0b", &"x".repeat(5_000)] {
             assert_eq!(outbox.get(id).await.unwrap(), None, "{id}");
+            outbox.remove(id).await.unwrap();
         }
+        assert!(dir.path().join("secret.eml").exists());
         let id = outbox.list(1).await.unwrap().remove(0).id;
         fs::remove_file(dir.path().join("outbox").join(format!("{id}.eml"))).unwrap();
         assert_eq!(outbox.get(&id).await.unwrap(), None);
         assert!(outbox.list(9).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_mail_that_is_removed_is_gone_and_the_others_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = OutboxMail::open(dir.path()).unwrap();
+        for n in ["1", "2"] {
+            outbox.send(email(&format!("{n}@x"), n)).await.unwrap();
+        }
+        let gone = outbox.list(9).await.unwrap().into_iter().find(|mail| mail.subject == "1").unwrap();
+        for _ in 0..2 {
+            outbox.remove(&gone.id).await.unwrap();
+            assert_eq!(outbox.get(&gone.id).await.unwrap(), None);
+            let left: Vec<String> = outbox.list(9).await.unwrap().into_iter().map(|mail| mail.subject).collect();
+            assert_eq!((left, files(dir.path()).len()), (vec!["2".to_owned()], 1));
+        }
     }
 
     #[tokio::test(start_paused = true)]

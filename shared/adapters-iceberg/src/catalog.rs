@@ -4,6 +4,7 @@ use crate::append;
 use crate::bucket::Bucket;
 use crate::columns::first_metadata;
 use crate::evolve::evolved;
+use crate::forget;
 use crate::needed;
 use crate::pointers::Pointers;
 use crate::replace;
@@ -13,7 +14,7 @@ use async_trait::async_trait;
 use iceberg::io::FileIO;
 use iceberg::spec::TableMetadata;
 use sluice_domain::schema::Registry;
-use sluice_ports::{Append, Catalog, ErrorKind, Objects, PortError, Replace, TableFigures, TableFile, TableHead};
+use sluice_ports::{Append, Catalog, ErrorKind, Forget, Objects, PortError, Replace, TableFigures, TableFile, TableHead};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -185,6 +186,14 @@ impl Catalog for IcebergCatalog {
         match self.metadata(table).await? {
             Some((location, metadata)) => needed::keys(&self.bucket, &location, &metadata).await.map(Some),
             None => Ok(None),
+        }
+    }
+
+    async fn forget(&self, forget: Forget) -> Result<(), PortError> {
+        let (location, metadata) = self.state("catalog.forget", &forget.table, &forget.token).await?;
+        match forget::change(self.changed(&location, &metadata), &forget).await? {
+            Some(change) => self.bring_about(&forget.table, &location, change).await,
+            None => Ok(()),
         }
     }
 

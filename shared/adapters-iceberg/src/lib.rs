@@ -14,6 +14,7 @@ mod bucket;
 mod catalog;
 mod columns;
 mod evolve;
+mod forget;
 mod live;
 mod needed;
 mod pointers;

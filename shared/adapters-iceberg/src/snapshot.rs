@@ -104,6 +104,11 @@ impl<'a> Changing<'a> {
 
     /// Ends the change: snapshots that are old enough go.
     pub(crate) fn finish(self) -> Result<Change, PortError> {
+        self.finish_without(&HashSet::new())
+    }
+
+    /// Ends the change: snapshots that are old enough go, and these with whatever names them. The newest is not among them.
+    pub(crate) fn finish_without(self, forgotten: &HashSet<i64>) -> Result<Change, PortError> {
         let metadata = self.metadata;
         let Tagging { new, old: old_tags, named } = Tagging::of(metadata, self.now_ms)?;
         let fail = |error| unreadable(self.operation, self.location, error);
@@ -111,11 +116,15 @@ impl<'a> Changing<'a> {
         for tag in old_tags {
             builder = builder.remove_ref(&tag);
         }
+        for (name, _) in refs(metadata)?.into_iter().filter(|(_, id)| forgotten.contains(id)) {
+            builder = builder.remove_ref(&name);
+        }
         if let Some((tag, id)) = new {
             let retention = SnapshotRetention::Tag { max_ref_age_ms: Some(TAG_KEPT_MS) };
             builder = builder.set_ref(&tag, SnapshotReference::new(id, retention)).map_err(fail)?;
         }
-        let old = old_snapshots(metadata, &named, self.kept_ms, self.now_ms);
+        let mut old = old_snapshots(metadata, &named, self.kept_ms, self.now_ms);
+        old.extend(forgotten.iter().filter(|id| !old.contains(id)).collect::<Vec<_>>());
         let mut expired: Vec<String> =
             old.iter().filter_map(|id| Some(metadata.snapshot_by_id(*id)?.manifest_list().to_owned())).collect();
         let built = builder.remove_snapshots(&old).build().map_err(fail)?;

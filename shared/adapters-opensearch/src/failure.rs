@@ -8,7 +8,10 @@ use std::time::Duration;
 
 pub(crate) const CREATE: &str = "search.create";
 pub(crate) const DEFINE: &str = "search.define";
+pub(crate) const INDICES: &str = "search.indices";
 pub(crate) const OPEN: &str = "search.open";
+pub(crate) const REMOVE: &str = "search.remove";
+pub(crate) const REMOVE_INDEX: &str = "search.remove_index";
 pub(crate) const SEARCH: &str = "search.search";
 
 /// A full write queue says nothing of when it will have room; it is drained within about this time.
@@ -96,18 +99,17 @@ pub(crate) fn check(operation: &'static str, answer: &Answer) -> Result<(), Port
 /// What one document's status other than 201 means.
 pub(crate) fn of_document(status: u16, error: Option<&Value>) -> DocumentOutcome {
     let fault = error.map(Fault::of).unwrap_or_default();
-    let kind = match status {
-        409 => return DocumentOutcome::Exists,
-        400 if is_of_the_cluster(&fault.name) => ErrorKind::Unavailable,
-        401 | 403 => ErrorKind::Denied,
-        404 => ErrorKind::NotFound,
-        429 => ErrorKind::Throttled,
-        400..500 => return DocumentOutcome::Rejected(fault.text()),
-        _ => ErrorKind::Unavailable,
-    };
-    let mut error = PortError::new(kind, CREATE, format!("{} (status {status})", fault.text()));
-    error.retry_after = (kind == ErrorKind::Throttled).then_some(QUEUE_FULL);
-    DocumentOutcome::Failed(error)
+    let is_its_own = !matches!(status, 401 | 403 | 404 | 429) && !is_of_the_cluster(&fault.name);
+    match status {
+        409 => DocumentOutcome::Exists,
+        400..500 if is_its_own => DocumentOutcome::Rejected(fault.text()),
+        _ => DocumentOutcome::Failed(fault.of_item(CREATE, status)),
+    }
+}
+
+/// What one document's status other than 200 and 404 means, that was to be removed.
+pub(crate) fn of_removal(status: u16, error: Option<&Value>) -> PortError {
+    error.map(Fault::of).unwrap_or_default().of_item(REMOVE, status)
 }
 
 /// Faults that come with 400 and that no document and no query is to blame for: no room for another shard, a closed index.
@@ -132,6 +134,19 @@ impl Fault {
             },
             Err(_) => Self::default(),
         }
+    }
+
+    /// As the failure of one document of a request.
+    fn of_item(&self, operation: &'static str, status: u16) -> PortError {
+        let kind = match status {
+            401 | 403 => ErrorKind::Denied,
+            404 => ErrorKind::NotFound,
+            429 => ErrorKind::Throttled,
+            _ => ErrorKind::Unavailable,
+        };
+        let mut error = PortError::new(kind, operation, format!("{} (status {status})", self.text()));
+        error.retry_after = (kind == ErrorKind::Throttled).then_some(QUEUE_FULL);
+        error
     }
 
     /// The root causes, and what caused them.

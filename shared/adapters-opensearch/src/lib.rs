@@ -9,6 +9,7 @@ mod cluster;
 #[cfg(feature = "domain")]
 mod domain;
 mod failure;
+mod removal;
 mod template;
 
 pub use access::Access;

@@ -9,10 +9,10 @@ use serde_json::Value;
 use sluice_columnar::{ParquetEncoder, ParquetRewriter, RewriteLimits};
 use sluice_domain::event::{Event, Shared};
 use sluice_domain::json;
-use sluice_domain::lake::{EncodeError, EncodedFile, Encoder, Rewriter};
+use sluice_domain::lake::{EncodeError, EncodedFile, Encoder, Erased, Rewriter};
 use sluice_domain::schema::Schema;
 use sluice_domain::time::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// 2026-11-21T10:00:00Z.
 const BEGIN: i64 = 1_795_255_200_000_000;
@@ -54,11 +54,10 @@ fn rewrite(
     schema: &Schema,
     limits: RewriteLimits,
     files: &[Bytes],
-    erased: &[&str],
+    erased: &Erased,
 ) -> Result<(Vec<EncodedFile>, u64, u64), EncodeError> {
     let rows = files.iter().map(|file| rows_of(file.clone()).len() as u64).sum();
-    let erased: BTreeSet<String> = erased.iter().map(|user| (*user).to_owned()).collect();
-    let mut rewrite = ParquetRewriter::new(limits).begin(schema, rows, &erased)?;
+    let mut rewrite = ParquetRewriter::new(limits).begin(schema, rows, erased)?;
     let mut gone = 0;
     for pass in 0..rewrite.passes() {
         for (number, file) in (0..).zip(files) {
@@ -147,8 +146,14 @@ proptest! {
         let files: Vec<Bytes> =
             files.iter().enumerate().map(|(i, events)| file(&schema, BEGIN - i as i64, events)).collect();
         let mut expected: BTreeMap<[String; 3], Value> = BTreeMap::new();
-        let users: &[&str] = if erased { &["u1", "u3"] } else { &[] };
-        let is_erased = |row: &Value| text(row, "userid").is_some_and(|user| users.contains(&user));
+        // Of the first user everything, of the other what was not received last.
+        let until = |user: &str, micros| (user.to_owned(), Timestamp::from_micros(micros).unwrap());
+        let users =
+            if erased { Erased::from([until("u1", BEGIN), until("u3", BEGIN - 1)]) } else { Erased::default() };
+        let is_erased = |row: &Value| {
+            let received = Timestamp::parse_rfc3339(text(row, "receivedtime").unwrap()).unwrap();
+            text(row, "userid").and_then(|user| users.get(user)).is_some_and(|until| received <= *until)
+        };
         let (mut gone, mut kept) = (0, 0);
         for row in files.iter().flat_map(|file| rows_of(file.clone())) {
             if is_erased(&row) {
@@ -162,8 +167,10 @@ proptest! {
             }
         }
         let repeated = kept - expected.len() as u64;
+        let seen = files.iter().map(|file| ParquetRewriter::default().erased_rows(&schema, file.clone(), &users).unwrap());
+        prop_assert_eq!(seen.sum::<u64>(), gone);
         for limits in [RewriteLimits::default(), TINY] {
-            let (out, found, found_gone) = rewrite(&schema, limits, &files, users).unwrap();
+            let (out, found, found_gone) = rewrite(&schema, limits, &files, &users).unwrap();
             prop_assert_eq!((found, found_gone), (repeated, gone));
             let mut all = Vec::new();
             for file in &out {
@@ -193,17 +200,17 @@ fn what_was_written_before_a_column_was_added_has_none_and_unknown_columns_are_n
     };
     let before = file(&old, BEGIN, &[event("a", r#""word":"x""#)]);
     let after = file(&new, BEGIN, &[event("b", r#""word":"w","count":7"#)]);
-    let (out, ..) = rewrite(&new, RewriteLimits::default(), &[before.clone(), after.clone()], &[]).unwrap();
+    let (out, ..) = rewrite(&new, RewriteLimits::default(), &[before.clone(), after.clone()], &Erased::new()).unwrap();
     let rows = rows_of(out[0].bytes.clone().into());
     let found: Vec<_> = rows.iter().map(|row| (text(row, "id"), row["count"].as_i64())).collect();
     assert_eq!(found, [(Some("b"), Some(7)), (Some("a"), None)]);
-    let error = rewrite(&old, RewriteLimits::default(), &[before, after], &[]).unwrap_err();
+    let error = rewrite(&old, RewriteLimits::default(), &[before, after], &Erased::new()).unwrap_err();
     assert!(error.to_string().contains("column `count`"), "{error}");
 }
 
 #[test]
 fn what_is_no_data_file_is_an_error() {
     let schema = kinds();
-    let mut rewrite = ParquetRewriter::default().begin(&schema, 1, &BTreeSet::new()).unwrap();
+    let mut rewrite = ParquetRewriter::default().begin(&schema, 1, &Erased::new()).unwrap();
     assert!(rewrite.show(0, Bytes::from_static(b"PAR1 is not enough PAR1")).is_err());
 }

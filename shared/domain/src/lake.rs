@@ -5,7 +5,7 @@ use crate::scan::{Cursor, Head};
 use crate::schema::Schema;
 use crate::time::Timestamp;
 use bytes::Bytes;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Partitions that one group may touch in one table; the rest goes to the next group.
@@ -74,10 +74,16 @@ pub trait RowCount: Send + Sync {
     fn rows(&self, bytes: &[u8]) -> Result<u64, EncodeError>;
 }
 
+/// Users who are to be forgotten, by their `userid`, each with the moment up to which: rows that were received later are not meant.
+pub type Erased = BTreeMap<String, Timestamp>;
+
 /// Makes few data files of many.
 pub trait Rewriter: Send + Sync {
-    /// Begins on a partition of so many rows. Rows whose `userid` is one of `erased` are left out.
-    fn begin(&self, schema: &Schema, rows: u64, erased: &BTreeSet<String>) -> Result<Box<dyn Rewrite>, EncodeError>;
+    /// Begins on a partition of so many rows. Rows of `erased` users are left out.
+    fn begin(&self, schema: &Schema, rows: u64, erased: &Erased) -> Result<Box<dyn Rewrite>, EncodeError>;
+
+    /// How many rows of a file are of `erased` users. An error means that it is no data file of this table, or a damaged one.
+    fn erased_rows(&self, schema: &Schema, bytes: Bytes, erased: &Erased) -> Result<u64, EncodeError>;
 }
 
 /// The rows of one partition on their way into other files: sorted by (`x-sort`, `time`, `source`, `id`), one row per identity (`source`,

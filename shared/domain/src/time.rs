@@ -2,6 +2,9 @@
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Offset, TimeZone, Utc};
 use chrono_tz::Tz;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt;
 
 /// A moment, in microseconds since 1970-01-01T00:00:00Z, between the years 0001 and 9999.
@@ -195,6 +198,20 @@ impl Timestamp {
 
     fn utc(self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.0).unwrap_or_default()
+    }
+}
+
+impl Serialize for Timestamp {
+    /// As RFC 3339 with microseconds.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_micros_text())
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse_rfc3339(&text).ok_or_else(|| D::Error::custom("a time is RFC 3339"))
     }
 }
 

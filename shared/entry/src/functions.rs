@@ -5,12 +5,15 @@ use crate::settings::{SettingError, Settings};
 use crate::{Function, InvokeError, gateway, sqs};
 use async_trait::async_trait;
 use serde::Deserialize;
+use sluice_domain::schema::Registry;
 use sluice_domain::time::Timestamp;
+use sluice_ports::{SearchRemoval, Table};
 use sluice_stages::api::Api;
 use sluice_stages::commit::Commit;
 use sluice_stages::compact::{Asked, Compact};
 use sluice_stages::convert::Convert;
 use sluice_stages::detect::Detect;
+use sluice_stages::erase::Erase;
 use sluice_stages::http::{Request, Response};
 use sluice_stages::index::Index;
 use sluice_stages::ingest::{ClientIp, Ingest, IngestSettings};
@@ -20,6 +23,7 @@ use sluice_stages::notify::{Notify, NotifySettings};
 use sluice_stages::quarantine::Quarantine;
 use sluice_stages::quarantine::sweep::Sweep;
 use sluice_stages::requests::Requests;
+use sluice_stages::retire::retire;
 use sluice_stages::routes;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -142,20 +146,40 @@ impl Function for CommitFunction {
     }
 }
 
-/// `compact`: the clock's tick, which compacts what is due and removes what nothing refers to.
-pub struct CompactFunction(pub Compact);
+/// `compact`: the clock's tick, which compacts what is due, erases users who are to be forgotten, and removes what was kept long enough and
+/// what nothing refers to.
+pub struct CompactFunction {
+    /// Compacts and sweeps.
+    pub compact: Arc<Compact>,
+    /// Erases.
+    pub erase: Erase,
+    /// The search, whose indices are retired; `None` where there is none.
+    pub search: Option<Arc<dyn SearchRemoval>>,
+    /// Counters.
+    pub table: Arc<dyn Table>,
+    /// How long what is kept.
+    pub registry: Arc<Registry>,
+}
 
 #[async_trait]
 impl Function for CompactFunction {
     async fn invoke(&self, _: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
         let failed = |source| InvokeError::Stage { function: "compact", source };
-        let run = self.0.run(Asked::default(), now).await;
-        // A table that cannot be compacted is no reason to keep what nothing refers to; one that is not finished leaves no time.
+        // What fails in one part is no reason to leave out the others; what is not finished leaves no time. Erasing comes first: it has been
+        // promised.
+        let erased = self.erase.run(now).await;
+        let run = self.compact.run(Asked::default(), now).await;
+        let retired = match &self.search {
+            Some(search) => retire(search.as_ref(), self.table.as_ref(), &self.registry, now).await.map(drop),
+            None => Ok(()),
+        };
         if run.as_ref().map_or(true, |run| run.finished) {
-            self.0.sweep(now).await.map_err(failed)?;
+            self.compact.sweep(now).await.map_err(failed)?;
         }
-        let run = run.map_err(failed)?;
-        Ok(format!("{{\"compacted\":{},\"finished\":{}}}", run.compacted.len(), run.finished).into_bytes())
+        let (run, erased) = (run.map_err(failed)?, erased.map_err(failed)?);
+        retired.map_err(failed)?;
+        let finished = run.finished && erased;
+        Ok(format!("{{\"compacted\":{},\"finished\":{}}}", run.compacted.len(), finished).into_bytes())
     }
 }
 

@@ -52,6 +52,17 @@ pub struct Replace {
     pub properties: BTreeMap<String, String>,
 }
 
+/// A change of what can still be read of a table: files are forgotten with every state that has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forget {
+    /// The table's name.
+    pub table: String,
+    /// The state that the change is made on.
+    pub token: String,
+    /// Keys of files that are no longer part of the table.
+    pub files: BTreeSet<String>,
+}
+
 /// A table in figures, as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableFigures {
@@ -93,6 +104,11 @@ pub trait Catalog: Send + Sync {
 
     /// Keys of all objects that some state of the table needs which can still be read; `None` where there is no such table.
     async fn needed(&self, table: &str) -> Result<Option<BTreeSet<String>>, PortError>;
+
+    /// Makes every state of the table unreadable that has one of the files, provided that the table's state is still the one named; any other
+    /// is [`crate::ErrorKind::Conflict`], and nothing has happened. A file that the table as it stands has is
+    /// [`crate::ErrorKind::Invalid`]. The objects themselves stay. Where no state has any of them nothing changes.
+    async fn forget(&self, forget: Forget) -> Result<(), PortError>;
 
     /// All tables in figures, sorted by name.
     async fn figures(&self) -> Result<Vec<TableFigures>, PortError>;

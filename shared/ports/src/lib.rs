@@ -19,13 +19,13 @@ mod sql;
 mod table;
 mod topic;
 
-pub use catalog::{Append, Catalog, Replace, TableFigures, TableFile, TableHead};
+pub use catalog::{Append, Catalog, Forget, Replace, TableFigures, TableFile, TableHead};
 pub use error::{ErrorKind, PortError};
 pub use hook::{HookCall, Hooks};
 pub use mail::{Email, Mail, Outbox, SEND_TIMEOUT, SentMail};
 pub use objects::{ObjectMeta, Objects, PutMode};
 pub use queue::{Delivery, Depth, Queue, QueueConsole, Receipt, Settlement};
-pub use search::{Document, DocumentOutcome, IndexTemplate, Search};
+pub use search::{Document, DocumentId, DocumentOutcome, IndexTemplate, Search, SearchRemoval};
 pub use sql::{Sql, SqlColumn, SqlLimits, SqlResult};
 pub use table::{Condition, Item, Key, Query, Table, Write};
 pub use topic::{Message, Tally, Topic};

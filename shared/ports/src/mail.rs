@@ -52,4 +52,7 @@ pub trait Outbox: Send + Sync {
 
     /// A mail with its text and its HTML; `None` where there is none with this id, whatever the id looks like.
     async fn get(&self, id: &str) -> Result<Option<(SentMail, String, String)>, PortError>;
+
+    /// Removes a mail; one that is not there is no error.
+    async fn remove(&self, id: &str) -> Result<(), PortError>;
 }

@@ -38,6 +38,15 @@ pub enum DocumentOutcome {
     Failed(PortError),
 }
 
+/// Names a document.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DocumentId {
+    /// Index name.
+    pub index: String,
+    /// Document id.
+    pub id: String,
+}
+
 /// A search engine (OpenSearch semantics).
 #[async_trait]
 pub trait Search: Send + Sync {
@@ -51,4 +60,17 @@ pub trait Search: Send + Sync {
     /// OpenSearch response body (`hits.total.value`, `hits.hits[]._index/_id/_source/sort`, `aggregations`). A query that cannot be
     /// understood is [`crate::ErrorKind::Invalid`] and its detail says what and where.
     async fn search(&self, pattern: &str, body: &Value) -> Result<Value, PortError>;
+}
+
+/// A search engine whose documents can be taken out again.
+#[async_trait]
+pub trait SearchRemoval: Search {
+    /// Removes documents; one that is not there is no error. `Ok` means that this is durable, and that within a second they are found no more.
+    async fn remove(&self, documents: Vec<DocumentId>) -> Result<(), PortError>;
+
+    /// Names of the indices that have documents and match `pattern` (a name with at most one `*`), sorted.
+    async fn indices(&self, pattern: &str) -> Result<Vec<String>, PortError>;
+
+    /// Removes an index with its documents; one that is not there is no error.
+    async fn remove_index(&self, index: &str) -> Result<(), PortError>;
 }

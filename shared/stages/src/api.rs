@@ -6,6 +6,7 @@
 
 mod channels;
 mod compact;
+mod erase;
 mod game;
 mod incidents;
 pub mod members;
@@ -22,6 +23,7 @@ use crate::access::{self, DEFAULT_MAX_AGE_DAYS, Denial, KeySpec, Keys, Right, Sc
 use crate::attempts::Attempts;
 use crate::channels::Channels;
 use crate::compact::Compact;
+use crate::erase::Erase;
 use crate::http::{Request, Response};
 use crate::ledger::audit::{self, Asked, AuditPorts, Audited};
 use crate::ledger::{self, Counts, Sink};
@@ -97,6 +99,8 @@ pub struct ApiPorts {
     pub catalog: Option<Arc<dyn Catalog>>,
     /// Compacts them when it is asked to; `None` where only the clock asks.
     pub compact: Option<Arc<Compact>>,
+    /// Erases users when it is asked to; `None` where the clock does.
+    pub erase: Option<Arc<Erase>>,
     /// Mails in a folder; `None` where mails are sent.
     pub outbox: Option<Arc<dyn Outbox>>,
 }
@@ -172,6 +176,9 @@ impl Api {
             (["keys"], "POST") => self.create_key(call).await,
             (["keys", "current"], "GET") => self.current_key(call).await,
             (["keys", id], "DELETE") if *id != "current" => self.revoke_key(call, id).await,
+            (["users", user], "DELETE") => self.erase_user(call, user).await,
+            (["erasures"], "GET") => self.list_erasures(call).await,
+            (["erasures", id], "GET") => self.show_erasure(call, id).await,
             (["tables"], "GET") => self.tables(call).await,
             (["tables", "compact"], "POST") => self.compact(call).await,
             (["game", "config"], "GET") => self.game_config(call).await,
@@ -467,7 +474,8 @@ impl Api {
             let word = |name: &str| {
                 asked.get(name).and_then(Value::as_str).unwrap_or("-").chars().take(128).collect::<String>()
             };
-            let target = format!("{} {} of {}", word("kind"), word("id"), word("user"));
+            // Records outlive a user who is erased, so they name none.
+            let target = format!("{} {}", word("kind"), word("id"));
             let text = String::from_utf8(request.body.to_vec());
             Ok((text.map_err(|_| Response::error(400, UNREADABLE, "the body is not UTF-8"))?, target))
         };

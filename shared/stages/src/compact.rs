@@ -25,11 +25,11 @@ use crate::groups;
 use crate::rows::corrupt;
 use futures::future::try_join_all;
 use serde::Serialize;
-use sluice_domain::lake::{EncodeError, Rewriter, data_key};
+use sluice_domain::lake::{EncodeError, Erased, Rewriter, data_key};
 use sluice_domain::schema::{Registry, Schema};
 use sluice_domain::time::{DAY_US, HOUR_US, Timestamp};
 use sluice_ports::{Catalog, ErrorKind, Key, Objects, PortError, PutMode, Replace, Table, TableFile, TableHead};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -87,14 +87,14 @@ pub struct CompactSettings {
 
 impl Default for CompactSettings {
     fn default() -> Self {
-        Self { file_bytes: 128 << 20, rewritten_bytes: 2 << 30, budget: Duration::from_secs(600) }
+        Self { file_bytes: 128 << 20, rewritten_bytes: 2 << 30, budget: Duration::from_secs(450) }
     }
 }
 
 /// The stage.
 pub struct Compact {
-    ports: CompactPorts,
-    registry: Arc<Registry>,
+    pub(crate) ports: CompactPorts,
+    pub(crate) registry: Arc<Registry>,
     settings: CompactSettings,
 }
 
@@ -143,12 +143,12 @@ pub struct Run {
 }
 
 /// A change of a partition that waits to be brought about.
-struct Pending {
+pub(crate) struct Pending {
     partition: String,
-    removed: Vec<TableFile>,
+    pub(crate) removed: Vec<TableFile>,
     added: Vec<TableFile>,
     /// What the removed rows that are in no new file are counted as.
-    counted: BTreeMap<&'static str, u64>,
+    pub(crate) counted: BTreeMap<&'static str, u64>,
     /// Files that have the first rows of repeated identities: without them nothing may go.
     witnesses: Vec<String>,
 }
@@ -212,7 +212,7 @@ impl Compact {
                     let counted = BTreeMap::from([(EXPIRED, files.iter().map(|file| file.rows).sum())]);
                     Some(Pending { partition, removed: files, added: Vec::new(), counted, witnesses: Vec::new() })
                 }
-                _ => match self.rewrite(schema, partition.clone(), files, &BTreeSet::new()).await {
+                _ => match self.rewrite(schema, partition.clone(), files, &Erased::new()).await {
                     Ok(pending) => pending,
                     Err(error) => {
                         tracing::error!(stage = "compact", lake.table = %schema.table, %partition, %error, "left as it is");
@@ -246,13 +246,14 @@ impl Compact {
         Work::Nothing
     }
 
-    /// Writes new files for those of a partition that need it; nothing where it needs none. Rows of `erased` users are left out.
-    async fn rewrite(
+    /// Writes new files for those of a partition that need it; nothing where it needs none. Where there are `erased` users, those files need
+    /// it that have rows of theirs.
+    pub(crate) async fn rewrite(
         &self,
         schema: &Schema,
         partition: String,
         mut files: Vec<TableFile>,
-        erased: &BTreeSet<String>,
+        erased: &Erased,
     ) -> Result<Option<Pending>, PortError> {
         let fail = |file: &TableFile, error: EncodeError| {
             PortError::new(ErrorKind::Corrupt, "objects.get", format!("the file `{}`: {error}", file.key))
@@ -284,13 +285,16 @@ impl Compact {
         let mut chosen: Vec<usize> = Vec::new();
         for (at, file) in files.iter().enumerate() {
             let is_small = !is_compacted(file) || file.size_bytes < self.settings.file_bytes / 2;
-            let is_due = is_small || rewriting.repeated(at as u32) > 0 || of_erased[at] > 0;
+            let is_due = match erased.is_empty() {
+                true => is_small || rewriting.repeated(at as u32) > 0,
+                false => of_erased[at] > 0,
+            };
             if is_due && (size == 0 || size + file.size_bytes <= self.settings.rewritten_bytes) {
                 size += file.size_bytes;
                 chosen.push(at);
             }
         }
-        if !erased.is_empty() && of_erased.iter().all(|rows| *rows == 0) {
+        if chosen.is_empty() {
             return Ok(None);
         }
         let (mut repeated, mut gone) = (0, 0);
@@ -330,7 +334,7 @@ impl Compact {
     }
 
     /// Makes what waits part of the table, as far as its old files are still there.
-    async fn bring_about(&self, schema: &Schema, mut waiting: Vec<Pending>, run: &mut Run) -> Result<(), PortError> {
+    pub(crate) async fn bring_about(&self, schema: &Schema, mut waiting: Vec<Pending>, run: &mut Run) -> Result<(), PortError> {
         let table = schema.table.as_str();
         let mut last = None;
         for _ in 0..LOOKS {

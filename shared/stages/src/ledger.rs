@@ -66,6 +66,9 @@ pub enum Fate {
     Duplicate,
     /// It never came here: the sink was switched off when the event was published.
     Off,
+    /// It was there, and was taken away again: its user was erased, or its index was kept long enough. Counted before it is done, so that it
+    /// may be counted more than once.
+    Removed,
     /// It left quarantine: it was sent to the sink again, and is counted there as what became of it this time.
     Returned,
 }
@@ -82,6 +85,7 @@ pub fn field(sink: Sink, fate: Fate) -> String {
         Fate::Quarantined => "quarantined",
         Fate::Duplicate => "duplicates",
         Fate::Off => "off",
+        Fate::Removed => "removed",
         Fate::Returned => "returned",
     };
     format!("{}_{fate}", sink.name())
@@ -183,6 +187,9 @@ pub struct SinkCounts {
     pub duplicates: i64,
     /// Published while the sink was switched off.
     pub off: i64,
+    /// Of the stored ones, those that were taken away again, at most.
+    #[serde(skip_serializing_if = "is_none")]
+    pub removed: i64,
     /// None of these: accepted − stored − quarantined − duplicates − off. Below zero, something was counted twice.
     pub in_flight: i64,
 }
@@ -260,11 +267,12 @@ impl Counts {
         let number = |field: &str| fields.get(field).copied().unwrap_or(0);
         let (accepted, rejected) = (number("accepted"), number("rejected"));
         let sinks = sinks.map(|sink| {
-            let fates = [Fate::Stored, Fate::Quarantined, Fate::Duplicate, Fate::Off, Fate::Returned];
-            let [stored, kept, duplicates, off, returned] = fates.map(|fate| number(&field(*sink, fate)));
+            let fates =
+                [Fate::Stored, Fate::Quarantined, Fate::Duplicate, Fate::Off, Fate::Removed, Fate::Returned];
+            let [stored, kept, duplicates, off, removed, returned] = fates.map(|fate| number(&field(*sink, fate)));
             let quarantined = kept - returned;
             let in_flight = accepted - stored - quarantined - duplicates - off;
-            (*sink, SinkCounts { stored, quarantined, duplicates, off, in_flight })
+            (*sink, SinkCounts { stored, quarantined, duplicates, off, removed, in_flight })
         });
         Self { received: accepted + rejected, accepted, rejected, sinks: sinks.collect() }
     }
@@ -279,9 +287,15 @@ impl Counts {
             sum.quarantined += n.quarantined;
             sum.duplicates += n.duplicates;
             sum.off += n.off;
+            sum.removed += n.removed;
             sum.in_flight += n.in_flight;
         }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_none(n: &i64) -> bool {
+    *n == 0
 }
 
 fn is_hour(text: &str) -> bool {
@@ -361,7 +375,7 @@ mod tests {
         let web = &report.types["web.event"];
         assert_eq!(
             web.sinks[&Sink::Lake],
-            SinkCounts { stored: 4, quarantined: 2, duplicates: 1, off: 0, in_flight: 2 }
+            SinkCounts { stored: 4, quarantined: 2, duplicates: 1, in_flight: 2, ..SinkCounts::default() }
         );
         assert_eq!(report.types["other"].sinks[&Sink::Lake].in_flight, 2);
         let check = &report.checks[&Sink::Lake];

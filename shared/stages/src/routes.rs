@@ -121,6 +121,17 @@ pub const OPERATIONS: &[Operation] = &[
     post("/v1/tables/compact", Needs::Edit, "Merges small files of the lake now", COMPACT),
     get("/v1/retention", Needs::Read, "How long what is kept is kept"),
     Operation {
+        status: 200,
+        content: &[JSON],
+        ..delete(
+            "/v1/users/{userid}",
+            Needs::Admin,
+            "Erases what was received of a user, and gives a receipt; 202 while it is not done",
+        )
+    },
+    get("/v1/erasures", Needs::Admin, "The users' erasures that were asked for, by a hash of the user"),
+    get("/v1/erasures/{id}", Needs::Admin, "How far an erasure is, and what it took away"),
+    Operation {
         query: &["index"],
         ..get("/v1/events/{document}/way", Needs::Read, "What became of an event, by its document in the search")
     },

@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 use sluice_ports::{
-    Append, Catalog, Delivery, Depth, Document, DocumentOutcome, Email, ErrorKind, HookCall, Hooks, IndexTemplate,
-    Item, Key, Mail, Message, ObjectMeta, Objects, PortError, PutMode, Query, Queue, QueueConsole, Receipt, Replace,
-    Search, Settlement, Sql, SqlLimits, SqlResult, Table, TableFigures, TableFile, TableHead, Topic, Write,
+    Append, Catalog, Delivery, Depth, Document, DocumentId, DocumentOutcome, Email, ErrorKind, Forget, HookCall, Hooks,
+    IndexTemplate, Item, Key, Mail, Message, ObjectMeta, Objects, PortError, PutMode, Query, Queue, QueueConsole,
+    Receipt, Replace, Search, SearchRemoval, Settlement, Sql, SqlLimits, SqlResult, Table, TableFigures, TableFile,
+    TableHead, Topic, Write,
 };
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
@@ -28,11 +29,12 @@ pub enum Fault {
 }
 
 /// The operations a script may name.
-const OPERATIONS: [&str; 28] = [
+const OPERATIONS: [&str; 32] = [
     "catalog.append",
     "catalog.create",
     "catalog.figures",
     "catalog.files",
+    "catalog.forget",
     "catalog.load",
     "catalog.needed",
     "catalog.replace",
@@ -51,6 +53,9 @@ const OPERATIONS: [&str; 28] = [
     "queue.settle",
     "search.create",
     "search.define",
+    "search.indices",
+    "search.remove",
+    "search.remove_index",
     "search.search",
     "sql.query",
     "table.get",
@@ -258,6 +263,10 @@ impl<T: Catalog + ?Sized> Catalog for Faulty<T> {
         self.one("catalog.needed", self.inner.needed(table)).await
     }
 
+    async fn forget(&self, forget: Forget) -> Result<(), PortError> {
+        self.one("catalog.forget", self.inner.forget(forget)).await
+    }
+
     async fn figures(&self) -> Result<Vec<TableFigures>, PortError> {
         self.one("catalog.figures", self.inner.figures()).await
     }
@@ -324,6 +333,21 @@ impl<T: Search + ?Sized> Search for Faulty<T> {
 
     async fn search(&self, pattern: &str, body: &Value) -> Result<Value, PortError> {
         self.one("search.search", self.inner.search(pattern, body)).await
+    }
+}
+
+#[async_trait]
+impl<T: SearchRemoval + ?Sized> SearchRemoval for Faulty<T> {
+    async fn remove(&self, documents: Vec<DocumentId>) -> Result<(), PortError> {
+        self.one("search.remove", self.inner.remove(documents)).await
+    }
+
+    async fn indices(&self, pattern: &str) -> Result<Vec<String>, PortError> {
+        self.one("search.indices", self.inner.indices(pattern)).await
+    }
+
+    async fn remove_index(&self, index: &str) -> Result<(), PortError> {
+        self.one("search.remove_index", self.inner.remove_index(index)).await
     }
 }
 

@@ -94,6 +94,7 @@ pub fn run() -> ExitCode {
         let ports = ApiPorts {
             catalog: Some(catalog),
             compact: None,
+            erase: None,
             search,
             sql: Arc::new(athena(start)?),
             table: table.clone(),

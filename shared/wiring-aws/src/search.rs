@@ -5,11 +5,10 @@ use anyhow::bail;
 use sluice_adapters_aws::secrets;
 use sluice_adapters_opensearch::{Access, OpenSearch, OpenSearchSettings, Place, SignedService};
 use sluice_entry::settings::SettingError;
-use sluice_ports::Search;
 use std::sync::Arc;
 
 /// Opens the cluster; `None` where this deployment has none.
-pub(crate) async fn open(start: &Start) -> anyhow::Result<Option<Arc<dyn Search>>> {
+pub(crate) async fn open(start: &Start) -> anyhow::Result<Option<Arc<OpenSearch>>> {
     let sdk = start.connection.sdk();
     let place = match (start.settings.text("search_endpoint")?, start.settings.text("search_domain")?) {
         ("", "") => return Ok(None),

@@ -26,13 +26,14 @@ use sluice_entry::functions::{
     QueueFunction, callable, ingest_settings, notify_settings,
 };
 use sluice_entry::settings::Settings;
-use sluice_ports::{Hooks, Mail, Objects, Queue, Search, Sql, SqlLimits, Topic};
+use sluice_ports::{Hooks, Mail, Objects, Queue, Sql, SqlLimits, Topic};
 use sluice_stages::access::Keys;
 use sluice_stages::api::retention::Retention;
 use sluice_stages::api::{Api, ApiPorts, ApiSettings};
 use sluice_stages::channels::Channels;
 use sluice_stages::commit::{Commit, CommitPorts, CommitSettings};
 use sluice_stages::compact::{Compact, CompactPorts, CompactSettings};
+use sluice_stages::erase::{Erase, ErasePorts};
 use sluice_stages::convert::{Convert, ConvertPorts, ConvertSettings};
 use sluice_stages::detect::{Detect, DetectPorts, DetectSettings};
 use sluice_stages::incidents::Incidents;
@@ -73,6 +74,8 @@ const REPLAYED_TO: [&str; 4] = ["convert", "detect", "index", "notify"];
 const SWEEP_BUDGET: Duration = Duration::from_secs(20);
 /// A state of a table can be read for so long after the next one.
 const SNAPSHOTS_KEPT: Duration = Duration::from_secs(3_600);
+/// Time in which parts of the lake are looked through for users, before the tables are compacted.
+const ERASE_BUDGET: Duration = Duration::from_secs(300);
 /// Time for which a call compacts, within the time of the function.
 const COMPACT_BUDGET: Duration = Duration::from_secs(10);
 
@@ -120,7 +123,7 @@ impl Wiring {
         let mail: Arc<dyn Mail> = outbox.clone();
         let search_config =
             EmbeddedSearchConfig { writer_memory_bytes: settings.size("search_memory_bytes")?, ..Default::default() };
-        let search: Arc<dyn Search> = Arc::new(EmbeddedSearch::open(&data.join("search"), search_config)?);
+        let search = Arc::new(EmbeddedSearch::open(&data.join("search"), search_config)?);
         let folder = data.canonicalize().with_context(|| format!("cannot find the folder `{}`", data.display()))?;
         let root = format!("file://{}", folder.display());
         let pointers = Arc::new(SqlitePointers::open(&data.join(CATALOG_FILE))?);
@@ -158,13 +161,25 @@ impl Wiring {
             objects: objects.clone(),
             rewriter: Arc::new(ParquetRewriter::default()),
         };
-        functions.insert(
-            "compact".into(),
-            Arc::new(CompactFunction(Compact::new(ports.clone(), registry.clone(), CompactSettings::default()))),
-        );
+        let erasing = ErasePorts {
+            table: table.clone(),
+            objects: objects.clone(),
+            search: Some(search.clone()),
+            outbox: Some(outbox.clone()),
+        };
+        let compact = Arc::new(Compact::new(ports.clone(), registry.clone(), CompactSettings::default()));
+        let function = CompactFunction {
+            erase: Erase::new(erasing.clone(), compact.clone(), ERASE_BUDGET),
+            compact,
+            search: Some(search.clone()),
+            table: table.clone(),
+            registry: registry.clone(),
+        };
+        functions.insert("compact".into(), Arc::new(function));
         // A reply does not wait for the whole lake.
         let while_asked = CompactSettings { budget: COMPACT_BUDGET, ..CompactSettings::default() };
         let compact = Arc::new(Compact::new(ports, registry.clone(), while_asked));
+        let erase = Arc::new(Erase::new(erasing, compact.clone(), COMPACT_BUDGET));
         let ports = IndexPorts { search: search.clone(), table: table.clone(), quarantine: quarantine.clone() };
         let index = Index::new(ports, registry.clone(), IndexSettings::default());
         index.define_templates().await.context("cannot prepare the search index")?;
@@ -210,6 +225,7 @@ impl Wiring {
         let ports = ApiPorts {
             catalog: Some(catalog.clone()),
             compact: Some(compact),
+            erase: Some(erase),
             search,
             sql,
             table,

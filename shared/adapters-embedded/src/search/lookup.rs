@@ -59,6 +59,10 @@ fn in_segment(reader: &SegmentReader, fields: Fields, suspects: &[Suspect<'_>]) 
     } else {
         by_reading(&keys, suspects)?
     };
+    // What was removed is there until its segment is merged.
+    if let Some(alive) = reader.alive_bitset() {
+        hits.retain(|hit| alive.is_alive(hit.doc));
+    }
     // Equal keys are no proof.
     if !hits.is_empty()
         && let (Some(id), Some(index)) = (reader.fast_fields().str(ID)?, reader.fast_fields().str(INDEX)?)

@@ -25,7 +25,7 @@ use document::Prepared;
 use fields::Fields;
 use mapping::{Node, Templates};
 use serde_json::Value;
-use sluice_ports::{Document, DocumentOutcome, ErrorKind, IndexTemplate, PortError, Search};
+use sluice_ports::{Document, DocumentId, DocumentOutcome, ErrorKind, IndexTemplate, PortError, Search, SearchRemoval};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -34,7 +34,8 @@ use tantivy::schema::Schema;
 use tantivy::tokenizer::{TextAnalyzer, TokenizerManager};
 use tantivy::{Index, IndexReader, IndexSettings, ReloadPolicy};
 use tokio::sync::oneshot;
-use writer::{Call, Writer};
+use tantivy::Term;
+use writer::{Call, Create, Writer, key_term};
 
 /// Most fields of their own that documents may bring beyond those of the templates, as OpenSearch's `mapping.total_fields.limit`; later
 /// ones are searchable like the leaves of a `flat_object`, without sorting and aggregations.
@@ -156,6 +157,45 @@ impl Search for EmbeddedSearch {
     }
 }
 
+#[async_trait]
+impl SearchRemoval for EmbeddedSearch {
+    async fn remove(&self, documents: Vec<DocumentId>) -> Result<(), PortError> {
+        let fields = self.0.fields;
+        // Documents of one index with equal keys are not told apart: a foreign one is hit with a chance of 1 in 2^64 for each that is there.
+        self.removal(documents.iter().map(|document| key_term(fields, &document.index, &document.id)).collect()).await
+    }
+
+    async fn indices(&self, pattern: &str) -> Result<Vec<String>, PortError> {
+        let inner = self.0.clone();
+        let pattern = pattern.to_owned();
+        blocking("search.indices", move || {
+            request::indices_that_match(&inner, &pattern).map_err(|error| failure::tantivy("search.indices", error))
+        })
+        .await
+    }
+
+    async fn remove_index(&self, index: &str) -> Result<(), PortError> {
+        self.removal(vec![Term::from_field_text(self.0.fields.index, index)]).await
+    }
+}
+
+impl EmbeddedSearch {
+    /// Removes what has one of the terms.
+    async fn removal(&self, terms: Vec<Term>) -> Result<(), PortError> {
+        if terms.is_empty() {
+            return Ok(());
+        }
+        let inner = self.0.clone();
+        let (reply, outcome) = oneshot::channel();
+        blocking("search.remove", move || {
+            let calls = inner.writer.calls().ok_or_else(writer::gone)?;
+            calls.send(Call::Remove { terms, reply }).map_err(|_| writer::gone())
+        })
+        .await?;
+        outcome.await.map_err(|_| writer::gone())?
+    }
+}
+
 async fn blocking<T: Send + 'static>(
     operation: &'static str,
     work: impl FnOnce() -> Result<T, PortError> + Send + 'static,
@@ -192,7 +232,7 @@ impl Inner {
             read.push(Prepared::read(document, self.fields, root, &|path| self.admit(path)));
         }
         let calls = self.writer.calls().ok_or_else(writer::gone)?;
-        calls.send(Call { documents: read, reply }).map_err(|_| writer::gone())
+        calls.send(Call::Create(Create { documents: read, reply })).map_err(|_| writer::gone())
     }
 
     /// Whether a field that no template names may have columns.

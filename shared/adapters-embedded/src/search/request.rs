@@ -13,8 +13,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tantivy::aggregation::{AggContextParams, AggregationCollector, AggregationLimitsGuard};
-use tantivy::query::{AllQuery, BooleanQuery, Occur, Query};
-use tantivy::{Searcher, TantivyDocument, TantivyError};
+use tantivy::collector::Count;
+use tantivy::query::{AllQuery, BooleanQuery, Occur, Query, TermQuery};
+use tantivy::schema::IndexRecordOption;
+use tantivy::{Searcher, TantivyDocument, TantivyError, Term};
 
 const SEARCH: &str = "search.search";
 
@@ -87,7 +89,20 @@ pub(super) fn search(inner: &Inner, pattern: &str, body: &Value) -> Result<Value
     Ok(response)
 }
 
-/// Names of the logical indices that have documents.
+/// Names of the logical indices that have documents and match a pattern, sorted.
+pub(super) fn indices_that_match(inner: &Inner, pattern: &str) -> tantivy::Result<Vec<String>> {
+    let searcher = inner.reader.searcher();
+    let mut names = Vec::new();
+    for name in indices(&searcher, inner.fields)?.into_iter().filter(|name| pattern_fits(pattern, name)) {
+        let term = Term::from_field_text(inner.fields.index, &name);
+        if searcher.search(&TermQuery::new(term, IndexRecordOption::Basic), &Count)? > 0 {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Names of the logical indices that have documents, or had some that still lie in a segment.
 fn indices(searcher: &Searcher, fields: Fields) -> tantivy::Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for reader in searcher.segment_readers() {

@@ -14,6 +14,7 @@ use tantivy::{Index, IndexReader, IndexWriter, Searcher, TantivyError, Term};
 use tokio::sync::oneshot;
 
 const CREATE: &str = "search.create";
+const REMOVE: &str = "search.remove";
 
 /// Calls that may wait; the next one blocks its thread.
 const WAITING_CALLS: usize = 64;
@@ -28,9 +29,24 @@ const MERGED_DOCUMENTS: usize = 100_000;
 const MERGED_SEGMENTS: usize = 16;
 /// After this long without a call, the reader lets go of the segments that were merged away.
 const IDLE: Duration = Duration::from_secs(15);
+/// After this long without a call, the next segment that still has what was removed is written anew.
+const PURGE_PAUSE: Duration = Duration::from_millis(100);
+
+/// What to do, and where the outcome goes.
+pub(super) enum Call {
+    /// Documents come in.
+    Create(Create),
+    /// Documents go.
+    Remove {
+        /// Each names one document, or all of an index.
+        terms: Vec<Term>,
+        /// Takes the outcome.
+        reply: oneshot::Sender<Result<(), PortError>>,
+    },
+}
 
 /// What to add, and where the outcomes go.
-pub(super) struct Call {
+pub(super) struct Create {
     /// Each document, or why it can never be indexed.
     pub documents: Vec<Result<Prepared, String>>,
     /// Takes one outcome per document.
@@ -51,7 +67,7 @@ impl Writer {
         fields: Fields,
         memory_bytes: usize,
     ) -> Result<Self, PortError> {
-        let mut state = State { index, reader, fields, memory_bytes, writer: None, seen: None };
+        let mut state = State { index, reader, fields, memory_bytes, writer: None, seen: None, purging: true };
         state.open().map_err(|error| failure::tantivy("search.open", error))?;
         let (calls, waiting) = mpsc::sync_channel(WAITING_CALLS);
         let thread = std::thread::Builder::new()
@@ -87,21 +103,34 @@ struct State {
     writer: Option<IndexWriter<Prepared>>,
     /// `None` until the first call.
     seen: Option<Seen>,
+    /// Whether a segment may still have the text of documents that were removed.
+    purging: bool,
 }
 
 impl State {
     fn run(mut self, calls: &Receiver<Call>) {
         let mut settled = true;
+        let mut next = None;
         loop {
-            let first = if settled {
-                calls.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                calls.recv_timeout(IDLE)
+            let first = match next.take() {
+                Some(call) => Ok(call),
+                None if self.purging => calls.recv_timeout(PURGE_PAUSE),
+                None if settled => calls.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                None => calls.recv_timeout(IDLE),
             };
             match first {
-                Ok(first) => {
+                Ok(Call::Create(first)) => {
                     settled = false;
-                    self.group(first, calls);
+                    next = self.group(first, calls);
+                }
+                Ok(Call::Remove { terms, reply }) => {
+                    settled = false;
+                    // A caller that went away does not need its answer.
+                    let _ = reply.send(self.remove(terms));
+                }
+                Err(RecvTimeoutError::Timeout) if self.purging => {
+                    settled = false;
+                    self.purge();
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     settled = true;
@@ -123,14 +152,58 @@ impl State {
         }
     }
 
-    fn group(&mut self, first: Call, calls: &Receiver<Call>) {
+    /// Commits the removal of what has one of the terms.
+    fn remove(&mut self, terms: Vec<Term>) -> Result<(), PortError> {
+        let removed = self.ready().and_then(|()| match self.writer.as_mut() {
+            Some(writer) => {
+                terms.into_iter().for_each(|term| _ = writer.delete_term(term));
+                writer.commit()?;
+                self.reader.reload()
+            }
+            None => Ok(()),
+        });
+        if removed.is_err() {
+            self.writer = None;
+            self.seen = None;
+        }
+        self.purging = true;
+        removed.map_err(|error| failure::tantivy(REMOVE, error))
+    }
+
+    /// Writes one segment anew that still has what was removed from it, so that its text is on the disk no more.
+    fn purge(&mut self) {
+        let step = self.ready().and_then(|()| {
+            let segments = self.index.searchable_segment_metas()?;
+            let Some(segment) = segments.iter().find(|segment| segment.num_deleted_docs() > 0) else {
+                self.purging = false;
+                return Ok(());
+            };
+            let Some(writer) = self.writer.as_mut() else { return Ok(()) };
+            writer.merge(&[segment.id()]).wait()?;
+            self.reader.reload()?;
+            writer.garbage_collect_files().wait().map(drop)
+        });
+        if let Err(error) = step {
+            tracing::warn!(error = %error, "what was removed from the search stays on the disk until its segment is merged");
+            self.purging = false;
+        }
+    }
+
+    /// Takes this call and those that wait in one commit; answers one that is of another kind and comes next.
+    fn group(&mut self, first: Create, calls: &Receiver<Call>) -> Option<Call> {
         let mut group = Vec::new();
         let mut documents = 0;
-        let mut next = Some(first);
+        let (mut next, mut other) = (Some(first), None);
         while let Some(call) = next {
             documents += call.documents.len();
             group.push(call);
-            next = if documents < COMMIT_DOCUMENTS { calls.try_recv().ok() } else { None };
+            next = match (documents < COMMIT_DOCUMENTS).then(|| calls.try_recv().ok()).flatten() {
+                Some(Call::Create(call)) => Some(call),
+                call => {
+                    other = call;
+                    None
+                }
+            };
         }
         let (inputs, replies): (Vec<_>, Vec<_>) = group.into_iter().map(|call| (call.documents, call.reply)).unzip();
         let mut plans: Vec<Vec<Plan>> = inputs.iter().map(|documents| Vec::with_capacity(documents.len())).collect();
@@ -143,9 +216,9 @@ impl State {
         }
         for (plan, reply) in plans.into_iter().zip(replies) {
             let outcomes = plan.into_iter().map(|plan| plan.outcome(written.as_ref().err())).collect();
-            // A caller that went away does not need its answer.
             let _ = reply.send(outcomes);
         }
+        other
     }
 
     /// Adds what is new and commits. On an error the plans are as they would have been.

@@ -15,11 +15,10 @@ use bytes::Bytes;
 use identities::Identities;
 use merge::Merge;
 use parquet::errors::{ParquetError, Result};
-use sluice_domain::lake::{EncodeError, EncodedFile, Rewrite, Rewriter, Shown};
+use sluice_domain::lake::{EncodeError, EncodedFile, Erased, Rewrite, Rewriter, Shown};
 use sluice_domain::scan::place;
 use sluice_domain::schema::Schema;
 use source::{Batch, Source};
-use std::collections::BTreeSet;
 use std::io::{Seek as _, Write as _};
 use std::sync::Arc;
 
@@ -67,7 +66,7 @@ impl Rewriter for ParquetRewriter {
         &self,
         schema: &Schema,
         rows: u64,
-        erased: &BTreeSet<String>,
+        erased: &Erased,
     ) -> std::result::Result<Box<dyn Rewrite>, EncodeError> {
         let plan = self.encoder.plan(schema)?;
         let passes = u32::try_from(rows.div_ceil(self.limits.identities)).unwrap_or(u32::MAX).max(1);
@@ -83,13 +82,27 @@ impl Rewriter for ParquetRewriter {
             plan,
         }))
     }
+
+    fn erased_rows(&self, schema: &Schema, bytes: Bytes, erased: &Erased) -> std::result::Result<u64, EncodeError> {
+        let plan = self.encoder.plan(schema)?;
+        let count = || {
+            let wanted = [place::USER_ID, place::RECEIVED];
+            let mut source = Source::open(bytes, &plan, Some(&wanted), BATCH_ROWS)?;
+            let mut count = 0;
+            while let Some(batch) = source.next_batch()? {
+                count += (0..batch.rows).filter(|at| is_erased(erased, &batch, *at)).count() as u64;
+            }
+            Ok(count)
+        };
+        count().map_err(refused)
+    }
 }
 
 struct Rewriting {
     plan: Arc<Plan>,
     limits: RewriteLimits,
     identities: Identities,
-    erased: BTreeSet<String>,
+    erased: Erased,
     /// The run being filled.
     lanes: Vec<Lane>,
     rows: usize,
@@ -115,7 +128,7 @@ impl Rewriting {
         while let Some(batch) = source.next_batch()? {
             for at in 0..batch.rows {
                 // A row that goes is no reason for another one to go.
-                if self.is_erased(&batch, at) {
+                if is_erased(&self.erased, &batch, at) {
                     shown.erased += 1;
                 } else {
                     self.identities.add(file, shown.rows + at as u64, &batch, at)?;
@@ -126,20 +139,16 @@ impl Rewriting {
         Ok(shown)
     }
 
-    fn is_erased(&self, batch: &Batch, at: usize) -> bool {
-        !self.erased.is_empty() && batch.text(place::USER_ID, at).is_some_and(|user| self.erased.contains(user))
-    }
-
     fn take(&mut self, file: u32, bytes: Bytes) -> Result<u64> {
         let mut source = Source::open(bytes, &self.plan, None, BATCH_ROWS)?;
         let (mut seen, mut taken) = (0, 0);
         let mut kept: Vec<usize> = Vec::new();
         while let Some(batch) = source.next_batch()? {
             kept.clear();
-            kept.extend(
-                (0..batch.rows)
-                    .filter(|at| !self.identities.is_repeated(file, seen + *at as u64) && !self.is_erased(&batch, *at)),
-            );
+            let stays = |at: &usize| {
+                !self.identities.is_repeated(file, seen + *at as u64) && !is_erased(&self.erased, &batch, *at)
+            };
+            kept.extend((0..batch.rows).filter(stays));
             seen += batch.rows as u64;
             taken += kept.len() as u64;
             batch.append(&kept, &mut self.lanes, self.rows)?;
@@ -211,6 +220,13 @@ impl Rewrite for Rewriting {
     fn next_file(&mut self) -> std::result::Result<Option<EncodedFile>, EncodeError> {
         self.next_file().map_err(refused)
     }
+}
+
+/// Whether a row is of a user who is to be forgotten. One that does not say when it was received is older than its table.
+fn is_erased(erased: &Erased, batch: &Batch, at: usize) -> bool {
+    let until = || batch.text(place::USER_ID, at).and_then(|user| erased.get(user));
+    !erased.is_empty()
+        && until().is_some_and(|until| batch.micros(place::RECEIVED, at).is_none_or(|at| at <= until.micros()))
 }
 
 fn refused(error: ParquetError) -> EncodeError {

@@ -101,7 +101,7 @@ pub struct Problem {
 }
 
 /// Counted events by (hour, type).
-type ByHour = BTreeMap<(String, String), i64>;
+pub(crate) type ByHour = BTreeMap<(String, String), i64>;
 
 /// Compares, sink by sink. An error is a port's: nothing can be said then.
 pub async fn audit(ports: &AuditPorts, asked: Asked<'_>, now: Timestamp) -> Result<Audited, PortError> {
@@ -112,7 +112,7 @@ pub async fn audit(ports: &AuditPorts, asked: Asked<'_>, now: Timestamp) -> Resu
     for sink in asked.sinks {
         let durable = match sink {
             Sink::Lake => lake(ports, asked.deep, &mut audited).await?,
-            Sink::Search => documents(ports.search.as_ref()).await?,
+            Sink::Search => documents(ports.search.as_ref(), "sluice-*").await?,
             Sink::Detect => continue,
         };
         for (key, n) in durable {
@@ -346,13 +346,13 @@ async fn rows_of(ports: &AuditPorts, key: &str) -> Result<Result<u64, String>, P
     }
 }
 
-/// Documents by hour of receive time and type.
-async fn documents(search: &dyn Search) -> Result<ByHour, PortError> {
+/// Documents of the indices that match a pattern, by hour of receive time and type.
+pub(crate) async fn documents(search: &dyn Search, pattern: &str) -> Result<ByHour, PortError> {
     let ask = json!({"size": 0, "query": {"match_all": {}}, "aggs": {"hours": {
         "date_histogram": {"field": "receivedtime", "fixed_interval": "1h", "min_doc_count": 1},
         "aggs": {"types": {"terms": {"field": "type", "size": MAX_TYPES}}},
     }}});
-    let found = search.search("sluice-*", &ask).await?;
+    let found = search.search(pattern, &ask).await?;
     let mut documents = ByHour::new();
     for hour in buckets(&found["aggregations"]["hours"]) {
         let at = hour["key"].as_f64().and_then(|ms| Timestamp::from_micros((ms * 1_000.0) as i64));
@@ -382,8 +382,12 @@ fn judge(hour: &Hour, sinks: &[Sink], now: Timestamp, audited: &mut Audited) {
         let durable = hour.durable.get(sink).copied();
         let stored = counts.stored;
         let what = match durable {
-            Some(durable) if durable < stored && (closed || *sink == Sink::Lake) => {
-                Some(format!("{stored} events are counted as stored and {durable} are there"))
+            Some(durable) if durable + counts.removed < stored && (closed || *sink == Sink::Lake) => {
+                let removed = match counts.removed {
+                    0 => String::new(),
+                    removed => format!(", {removed} were removed"),
+                };
+                Some(format!("{stored} events are counted as stored{removed} and {durable} are there"))
             }
             Some(durable) if durable > stored && closed => {
                 Some(format!("{durable} events are there and {stored} are counted as stored"))

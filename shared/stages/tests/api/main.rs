@@ -157,6 +157,7 @@ impl World {
         let ports = ApiPorts {
             catalog: None,
             compact: None,
+            erase: None,
             search: search.clone(),
             sql: sql.clone(),
             table: table.clone(),

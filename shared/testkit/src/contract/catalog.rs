@@ -2,8 +2,8 @@
 
 use super::assert_kind;
 use async_trait::async_trait;
-use sluice_ports::{Append, Catalog, ErrorKind, Replace, TableFile, TableHead};
-use std::collections::BTreeMap;
+use sluice_ports::{Append, Catalog, ErrorKind, Forget, Replace, TableFile, TableHead};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a suite needs beside the port: tables to fill, and a look into them that does not go by the port.
@@ -137,6 +137,41 @@ async fn files_give_way_to_others(catalog: &dyn Catalog, lake: &dyn Lake, table:
     assert_eq!((files(catalog, table).await.1, lake.read(table).await), (left.clone(), left), "and it goes on");
     let figures = catalog.figures().await.unwrap().into_iter().find(|figures| figures.name == table);
     assert_eq!(figures.map(|figures| (figures.files, figures.rows)), Some((2, merged.rows + again.rows)));
+    what_is_forgotten_is_in_no_state(catalog, lake, table, (&all, &[merged, again])).await;
+}
+
+/// `past` are files that states have which can still be read, `live` those of the table as it stands.
+async fn what_is_forgotten_is_in_no_state(
+    catalog: &dyn Catalog,
+    lake: &dyn Lake,
+    table: &str,
+    (past, live): (&[TableFile], &[TableFile]),
+) {
+    let forget = |token: &str, files: &[&TableFile]| Forget {
+        table: table.to_owned(),
+        token: token.to_owned(),
+        files: files.iter().map(|file| file.key.clone()).collect(),
+    };
+    let needed = async || catalog.needed(table).await.unwrap().expect("the table is there");
+    let before = files(catalog, table).await;
+    assert!(past.iter().all(|file| before.1.binary_search(&file.key).is_err()), "they were replaced");
+    let late = catalog.forget(forget("no such state", &[&past[0]])).await;
+    assert_kind(late, ErrorKind::Conflict, "the table never was in that state");
+    let outcome = catalog.forget(forget(&before.0, &[&past[0], &live[0]])).await;
+    assert_kind(outcome, ErrorKind::Invalid, "the table as it stands has the file");
+    assert!(needed().await.contains(&past[0].key), "nothing has happened");
+    catalog.forget(forget(&before.0, &[&past[0]])).await.unwrap();
+    let after = files(catalog, table).await;
+    let live: BTreeSet<String> = live.iter().map(|file| file.key.clone()).collect();
+    assert_eq!((after.1.iter().cloned().collect::<BTreeSet<_>>(), lake.read(table).await), (live.clone(), after.1.clone()));
+    let still = needed().await;
+    assert!(!still.contains(&past[0].key) && live.is_subset(&still), "{still:?}");
+    catalog.forget(forget(&after.0, &past.iter().collect::<Vec<_>>())).await.unwrap();
+    let still = needed().await;
+    assert!(past.iter().all(|file| !still.contains(&file.key)) && live.is_subset(&still), "{still:?}");
+    let token = head(catalog, table).await.token;
+    catalog.forget(forget(&token, &past.iter().collect::<Vec<_>>())).await.unwrap();
+    assert_eq!(head(catalog, table).await.token, token, "where nothing has them nothing changes");
 }
 
 async fn of_many_appends_on_one_state_one_wins(catalog: Arc<dyn Catalog>, lake: &dyn Lake, table: &str) {

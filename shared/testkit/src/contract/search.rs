@@ -2,11 +2,11 @@
 
 use super::assert_kind;
 use serde_json::{Value, json};
-use sluice_ports::{Document, DocumentOutcome, ErrorKind, IndexTemplate, Search};
+use sluice_ports::{Document, DocumentId, DocumentOutcome, ErrorKind, IndexTemplate, SearchRemoval};
 use std::time::Duration;
 
 /// Runs every check; all indices begin with `contract-`.
-pub async fn all(search: &dyn Search) {
+pub async fn all(search: &dyn SearchRemoval) {
     templates_can_be_defined_again(search).await;
     a_document_is_created_once(search).await;
     what_was_created_is_found(search).await;
@@ -16,6 +16,8 @@ pub async fn all(search: &dyn Search) {
     what_is_no_document_is_rejected(search).await;
     a_pattern_reaches_its_indices_only(search).await;
     an_unknown_query_is_invalid(search).await;
+    removed_documents_are_found_no_more(search).await;
+    an_index_goes_with_its_documents(search).await;
 }
 
 fn template(index: &str) -> IndexTemplate {
@@ -41,7 +43,7 @@ fn document(index: &str, id: &str, source: Value) -> Document {
 }
 
 /// The outcomes in short: `created`, `exists`, `rejected`.
-async fn create(search: &dyn Search, documents: Vec<Document>) -> Vec<&'static str> {
+async fn create(search: &dyn SearchRemoval, documents: Vec<Document>) -> Vec<&'static str> {
     let outcomes = search.create(documents).await.unwrap();
     let short = |outcome| match outcome {
         DocumentOutcome::Created => "created",
@@ -56,7 +58,7 @@ async fn create(search: &dyn Search, documents: Vec<Document>) -> Vec<&'static s
 }
 
 /// Searches until there are `total` hits, for the second that a document may take to be found; sorted (index, id, source).
-async fn hits(search: &dyn Search, pattern: &str, query: Value, total: u64) -> Vec<(String, String, Value)> {
+async fn hits(search: &dyn SearchRemoval, pattern: &str, query: Value, total: u64) -> Vec<(String, String, Value)> {
     let body = json!({"query": query, "size": 100});
     for attempt in 0..40 {
         let found = search.search(pattern, &body).await.unwrap();
@@ -74,14 +76,14 @@ async fn hits(search: &dyn Search, pattern: &str, query: Value, total: u64) -> V
     unreachable!("the loop returns or panics")
 }
 
-async fn templates_can_be_defined_again(search: &dyn Search) {
+async fn templates_can_be_defined_again(search: &dyn SearchRemoval) {
     for _ in 0..2 {
         search.define(vec![template("contract-again"), template("contract-more")]).await.unwrap();
     }
     search.define(vec![]).await.unwrap();
 }
 
-async fn a_document_is_created_once(search: &dyn Search) {
+async fn a_document_is_created_once(search: &dyn SearchRemoval) {
     search.define(vec![template("contract-once")]).await.unwrap();
     let first = document("contract-once-1", "a", json!({"status": 200}));
     let other = document("contract-once-1", "a", json!({"status": 500}));
@@ -92,7 +94,7 @@ async fn a_document_is_created_once(search: &dyn Search) {
     assert_eq!(create(search, vec![]).await, [""; 0]);
 }
 
-async fn what_was_created_is_found(search: &dyn Search) {
+async fn what_was_created_is_found(search: &dyn SearchRemoval) {
     search.define(vec![template("contract-find")]).await.unwrap();
     let index = "contract-find-2026.11";
     let full = json!({
@@ -117,14 +119,14 @@ async fn what_was_created_is_found(search: &dyn Search) {
     hits(search, "contract-find-*", json!({"term": {"path": "/a"}}), 0).await;
 }
 
-async fn a_document_twice_in_one_call_exists_the_second_time(search: &dyn Search) {
+async fn a_document_twice_in_one_call_exists_the_second_time(search: &dyn SearchRemoval) {
     search.define(vec![template("contract-twice")]).await.unwrap();
     let one = || document("contract-twice-1", "a", json!({"status": 1}));
     assert_eq!(create(search, vec![one(), one()]).await, ["created", "exists"]);
     hits(search, "contract-twice-*", json!({"match_all": {}}), 1).await;
 }
 
-async fn the_same_id_in_another_index_is_another_document(search: &dyn Search) {
+async fn the_same_id_in_another_index_is_another_document(search: &dyn SearchRemoval) {
     search.define(vec![template("contract-index")]).await.unwrap();
     let documents =
         ["contract-index-1", "contract-index-2"].map(|index| document(index, "a", json!({"status": 1}))).to_vec();
@@ -132,7 +134,7 @@ async fn the_same_id_in_another_index_is_another_document(search: &dyn Search) {
     hits(search, "contract-index-*", json!({"match_all": {}}), 2).await;
 }
 
-async fn a_mapping_conflict_rejects_that_document_only(search: &dyn Search) {
+async fn a_mapping_conflict_rejects_that_document_only(search: &dyn SearchRemoval) {
     search.define(vec![template("contract-conflict")]).await.unwrap();
     let index = "contract-conflict-1";
     let documents = vec![
@@ -147,7 +149,7 @@ async fn a_mapping_conflict_rejects_that_document_only(search: &dyn Search) {
     hits(search, "contract-conflict-*", json!({"match_all": {}}), 2).await;
 }
 
-async fn what_is_no_document_is_rejected(search: &dyn Search) {
+async fn what_is_no_document_is_rejected(search: &dyn SearchRemoval) {
     search.define(vec![template("contract-broken")]).await.unwrap();
     let raw = |id: &str, source: &str| Document {
         index: "contract-broken-1".into(),
@@ -159,7 +161,7 @@ async fn what_is_no_document_is_rejected(search: &dyn Search) {
     assert_eq!(create(search, documents).await, ["rejected", "rejected", "rejected", "rejected", "created"]);
 }
 
-async fn a_pattern_reaches_its_indices_only(search: &dyn Search) {
+async fn a_pattern_reaches_its_indices_only(search: &dyn SearchRemoval) {
     search.define(vec![template("contract-left"), template("contract-right")]).await.unwrap();
     for index in ["contract-left-1", "contract-left-2", "contract-right-1"] {
         assert_eq!(create(search, vec![document(index, "a", json!({"status": 1}))]).await, ["created"]);
@@ -174,7 +176,48 @@ async fn a_pattern_reaches_its_indices_only(search: &dyn Search) {
     }
 }
 
-async fn an_unknown_query_is_invalid(search: &dyn Search) {
+async fn an_unknown_query_is_invalid(search: &dyn SearchRemoval) {
     let outcome = search.search("contract-find-*", &json!({"query": {"no_such_query": {}}})).await;
     assert_kind(outcome, ErrorKind::Invalid, "a query that nobody knows");
+}
+
+async fn removed_documents_are_found_no_more(search: &dyn SearchRemoval) {
+    search.define(vec![template("contract-remove")]).await.unwrap();
+    let (one, two) = ("contract-remove-1", "contract-remove-2");
+    let all = || {
+        let of = |index: &str| ["a", "b"].map(|id| document(index, id, json!({"status": 1, "path": id})));
+        [of(one), of(two)].concat()
+    };
+    assert_eq!(create(search, all()).await, ["created"; 4]);
+    hits(search, "contract-remove-*", json!({"match_all": {}}), 4).await;
+    let id = |index: &str, id: &str| DocumentId { index: index.to_owned(), id: id.to_owned() };
+    search.remove(vec![]).await.unwrap();
+    for _ in 0..2 {
+        search.remove(vec![id(one, "a"), id(two, "b"), id(two, "never"), id("contract-nowhere-1", "a")]).await.unwrap();
+        let left = hits(search, "contract-remove-*", json!({"match_all": {}}), 2).await;
+        let left: Vec<(&str, &str)> = left.iter().map(|(index, id, _)| (index.as_str(), id.as_str())).collect();
+        assert_eq!(left, [(one, "b"), (two, "a")], "the others stay");
+    }
+    hits(search, "contract-remove-*", json!({"term": {"path": "a"}}), 1).await;
+    assert_eq!(create(search, all()).await, ["created", "exists", "exists", "created"], "what is gone can come again");
+    hits(search, "contract-remove-*", json!({"match_all": {}}), 4).await;
+}
+
+async fn an_index_goes_with_its_documents(search: &dyn SearchRemoval) {
+    search.define(vec![template("contract-drop")]).await.unwrap();
+    let (old, new) = ("contract-drop-2026.09", "contract-drop-2026.11");
+    let documents = || [old, new].map(|index| document(index, "a", json!({"status": 1}))).to_vec();
+    assert_eq!(create(search, documents()).await, ["created"; 2]);
+    hits(search, "contract-drop-*", json!({"match_all": {}}), 2).await;
+    assert_eq!(search.indices("contract-drop-*").await.unwrap(), [old, new]);
+    assert_eq!(search.indices("contract-drop-2026.09").await.unwrap(), [old]);
+    assert_eq!(search.indices("contract-never-*").await.unwrap(), [""; 0]);
+    for _ in 0..2 {
+        search.remove_index(old).await.unwrap();
+        assert_eq!(search.indices("contract-drop-*").await.unwrap(), [new]);
+        let left = hits(search, "contract-drop-*", json!({"match_all": {}}), 1).await;
+        assert_eq!(left[0].0, new);
+    }
+    assert_eq!(create(search, documents()).await, ["created", "exists"], "it begins anew");
+    hits(search, "contract-drop-*", json!({"match_all": {}}), 2).await;
 }

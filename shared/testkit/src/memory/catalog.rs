@@ -1,10 +1,10 @@
 use super::lock;
 use async_trait::async_trait;
-use sluice_ports::{Append, Catalog, ErrorKind, PortError, Replace, TableFigures, TableFile, TableHead};
+use sluice_ports::{Append, Catalog, ErrorKind, Forget, PortError, Replace, TableFigures, TableFile, TableHead};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-/// Tables in memory. Any name may become a table.
+/// Tables in memory. Any name may become a table. Files that were replaced are needed until they are forgotten.
 #[derive(Debug, Default)]
 pub struct MemoryCatalog(Mutex<Tables>);
 
@@ -21,6 +21,8 @@ struct Stored {
     token: u64,
     properties: BTreeMap<String, String>,
     files: Vec<TableFile>,
+    /// Keys of files that only states before this one have.
+    past: BTreeSet<String>,
 }
 
 impl Clone for MemoryCatalog {
@@ -127,14 +129,33 @@ impl Catalog for MemoryCatalog {
         }
         stored.token = token;
         stored.properties.extend(replace.properties);
+        stored.past.extend(replace.removed.iter().cloned());
         stored.files.retain(|file| !replace.removed.contains(&file.key));
         stored.files.extend(replace.added);
         Ok(())
     }
 
     async fn needed(&self, table: &str) -> Result<Option<BTreeSet<String>>, PortError> {
-        let keys = |stored: &Stored| stored.files.iter().map(|file| file.key.clone()).collect();
+        let keys = |stored: &Stored| {
+            let live = stored.files.iter().map(|file| &file.key);
+            live.chain(&stored.past).cloned().collect()
+        };
         Ok(lock(&self.0).by_name.get(table).map(keys))
+    }
+
+    async fn forget(&self, forget: Forget) -> Result<(), PortError> {
+        let mut tables = lock(&self.0);
+        let (token, stored) = tables.change("catalog.forget", &forget.table, &forget.token)?;
+        if let Some(live) = stored.files.iter().find(|file| forget.files.contains(&file.key)) {
+            let what = format!("`{}` has the file `{}`", forget.table, live.key);
+            return Err(PortError::new(ErrorKind::Invalid, "catalog.forget", what));
+        }
+        let before = stored.past.len();
+        stored.past.retain(|key| !forget.files.contains(key));
+        if stored.past.len() < before {
+            stored.token = token;
+        }
+        Ok(())
     }
 
     async fn figures(&self) -> Result<Vec<TableFigures>, PortError> {

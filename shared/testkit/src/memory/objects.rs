@@ -29,6 +29,11 @@ impl MemoryObjects {
         Self::default()
     }
 
+    /// Makes `modified_ms` count on from here.
+    pub fn set_clock(&self, ms: i64) {
+        lock(&self.0).puts = ms;
+    }
+
     /// All keys, sorted.
     pub fn keys(&self) -> Vec<String> {
         lock(&self.0).objects.keys().cloned().collect()

@@ -1,11 +1,11 @@
 use super::lock;
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use sluice_ports::{Document, DocumentOutcome, ErrorKind, IndexTemplate, PortError, Search};
-use std::collections::BTreeMap;
+use sluice_ports::{Document, DocumentId, DocumentOutcome, ErrorKind, IndexTemplate, PortError, Search, SearchRemoval};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-/// Documents by index and id. Understands `match_all`, `term`, `size` and nothing else; knows the types `long`, `double` and `boolean`
+/// Documents by index and id. Understands `match_all`, `term`, `range` up to a text, `bool` with `filter`, `size` and nothing else; knows the types `long`, `double` and `boolean`
 /// well enough to refuse text in them.
 #[derive(Debug, Default)]
 pub struct MemorySearch(Mutex<Stored>);
@@ -74,6 +74,28 @@ impl Search for MemorySearch {
     }
 }
 
+#[async_trait]
+impl SearchRemoval for MemorySearch {
+    async fn remove(&self, documents: Vec<DocumentId>) -> Result<(), PortError> {
+        let mut stored = lock(&self.0);
+        for DocumentId { index, id } in documents {
+            stored.documents.remove(&(index, id));
+        }
+        Ok(())
+    }
+
+    async fn indices(&self, pattern: &str) -> Result<Vec<String>, PortError> {
+        let stored = lock(&self.0);
+        let names = stored.documents.keys().map(|(index, _)| index).filter(|index| fits(pattern, index));
+        Ok(names.cloned().collect::<BTreeSet<String>>().into_iter().collect())
+    }
+
+    async fn remove_index(&self, index: &str) -> Result<(), PortError> {
+        lock(&self.0).documents.retain(|(of, _), _| of != index);
+        Ok(())
+    }
+}
+
 impl Stored {
     fn create(&mut self, document: Document) -> DocumentOutcome {
         if document.id.is_empty() || document.id.len() > 512 {
@@ -131,6 +153,21 @@ fn meets(query: &Value, source: &Value) -> Result<bool, PortError> {
             let found = field.split('.').try_fold(source, |value, part| value.get(part));
             Ok(found == Some(wanted))
         }
-        _ => Err(PortError::new(ErrorKind::Invalid, "search.search", "unknown query; it takes `match_all` or `term`")),
+        Some((name, range)) if name == "range" => {
+            let Some((field, bounds)) = range.as_object().and_then(|range| range.iter().next()) else {
+                return Err(PortError::new(ErrorKind::Invalid, "search.search", "`range` takes one field"));
+            };
+            let found = source.get(field).and_then(Value::as_str);
+            Ok(found.zip(bounds.get("lte").and_then(Value::as_str)).is_some_and(|(found, most)| found <= most))
+        }
+        Some((name, clauses)) if name == "bool" => {
+            let filters = clauses.get("filter").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            filters.iter().try_fold(true, |so_far, filter| Ok(meets(filter, source)? && so_far))
+        }
+        _ => Err(PortError::new(
+            ErrorKind::Invalid,
+            "search.search",
+            "unknown query; it takes `match_all`, `term`, `range` and `bool`",
+        )),
     }
 }
