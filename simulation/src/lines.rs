@@ -111,7 +111,9 @@ impl Rewrite for Rewriting {
     fn show(&mut self, file: u32, bytes: Bytes) -> Result<Shown, EncodeError> {
         let text = String::from_utf8(bytes.into()).map_err(|e| EncodeError(e.to_string()))?;
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        for (row, line) in lines.iter().enumerate().filter(|(_, line)| !is_erased(&self.erased, line)).collect::<Vec<_>>() {
+        for (row, line) in
+            lines.iter().enumerate().filter(|(_, line)| !is_erased(&self.erased, line)).collect::<Vec<_>>()
+        {
             let mut parts = line.split('\t').skip(1);
             let identity = parts.next().ok_or_else(|| EncodeError(format!("no row: `{line}`")))?;
             let at = (parts.nth(1).and_then(|at| at.parse().ok()).unwrap_or_default(), file, row);

@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 use sluice_ports::{
-    Append, Catalog, Delivery, Depth, Document, DocumentOutcome, Email, Forget, IndexTemplate, Item, Key, Mail, Message,
-    ObjectMeta, Objects, PortError, PutMode, Query, Queue, Receipt, Replace, Search, Settlement, Table, TableFigures,
-    TableFile, TableHead, Topic, Write,
+    Append, Catalog, Delivery, Depth, Document, DocumentOutcome, Email, Forget, IndexTemplate, Item, Key, Mail,
+    Message, ObjectMeta, Objects, PortError, PutMode, Query, Queue, Receipt, Replace, Search, Settlement, Table,
+    TableFigures, TableFile, TableHead, Topic, Write,
 };
 use std::collections::BTreeSet;
 use std::ops::Range;

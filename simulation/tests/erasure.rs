@@ -309,11 +309,15 @@ async fn what_was_on_its_way_goes_when_it_comes_and_what_was_received_later_stay
     world.run(asked().plus_micros(DAY_US - 1)).await.unwrap();
     assert_eq!(world.rows(), ["2", "5", "6", "7", "8", "9"], "it is not looked at all the time");
     world.run(asked().plus_micros(DAY_US)).await.unwrap();
-    assert_eq!((world.rows(), world.documents()), (["2", "5", "6", "7", "9"].map(str::to_owned).to_vec(), ["2", "9"].map(str::to_owned).to_vec()));
+    assert_eq!(
+        (world.rows(), world.documents()),
+        (["2", "5", "6", "7", "9"].map(str::to_owned).to_vec(), ["2", "9"].map(str::to_owned).to_vec())
+    );
     assert_eq!((world.receipt().await.erased.rows, world.receipt().await.state), (4, State::Erased));
     world.run(asked().plus_micros(WATCHED_US)).await.unwrap();
     assert_eq!(world.receipt().await.state, State::Closed);
-    let row = world.table.inner().get(&[Key::new("erasure", Erasures::id(USER))]).await.unwrap().pop().flatten().unwrap();
+    let row =
+        world.table.inner().get(&[Key::new("erasure", Erasures::id(USER))]).await.unwrap().pop().flatten().unwrap();
     assert!(!row.value.to_string().contains("kim") && !row.value.to_string().contains("alerts@"), "{}", row.value);
     world.add("more", &[("a", USER)], received()).await;
     world.run(asked().plus_micros(2 * WATCHED_US)).await.unwrap();

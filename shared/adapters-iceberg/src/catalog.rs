@@ -14,7 +14,9 @@ use async_trait::async_trait;
 use iceberg::io::FileIO;
 use iceberg::spec::TableMetadata;
 use sluice_domain::schema::Registry;
-use sluice_ports::{Append, Catalog, ErrorKind, Forget, Objects, PortError, Replace, TableFigures, TableFile, TableHead};
+use sluice_ports::{
+    Append, Catalog, ErrorKind, Forget, Objects, PortError, Replace, TableFigures, TableFile, TableHead,
+};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

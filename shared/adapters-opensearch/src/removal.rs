@@ -100,7 +100,8 @@ mod tests {
         assert!(outcome(body(&[item(200), item(404)]).as_bytes(), 2).is_ok());
         let missing = json!({"delete": {"status": 404, "error": {"type": "index_not_found_exception", "reason": "no such index"}}});
         assert!(outcome(body(&[missing]).as_bytes(), 1).is_ok());
-        let busy = json!({"delete": {"status": 429, "error": {"type": "rejected_execution_exception", "reason": "full"}}});
+        let busy =
+            json!({"delete": {"status": 429, "error": {"type": "rejected_execution_exception", "reason": "full"}}});
         let error = outcome(body(&[item(200), busy]).as_bytes(), 2).unwrap_err();
         assert_eq!((error.kind, error.operation), (ErrorKind::Throttled, REMOVE));
         assert_eq!(outcome(body(&[item(200)]).as_bytes(), 2).unwrap_err().kind, ErrorKind::Timeout);

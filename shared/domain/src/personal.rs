@@ -57,7 +57,9 @@ fn of_message(text: &str, user: &str) -> Option<Option<Vec<u8>>> {
     let entries: Vec<Entry> = events.iter().map(entry).collect();
     // One request is of one client: address and program go with the user.
     let shared = Shared { client_ip: None, user_agent: None, ..unpacked.shared() };
-    let Ok(mut packed) = message::pack(&unpacked.header.batch, &shared, &entries) else { return Some(Some(Vec::new())) };
+    let Ok(mut packed) = message::pack(&unpacked.header.batch, &shared, &entries) else {
+        return Some(Some(Vec::new()));
+    };
     if let Some(publish) = &unpacked.header.publish {
         packed = packed.published_as(publish);
     }
@@ -71,7 +73,9 @@ fn of_message(text: &str, user: &str) -> Option<Option<Vec<u8>>> {
 /// Whether an event, or what was to become one, is of the user: a member of it, however deep, names the user.
 fn is_of(value: &Value, user: &str) -> bool {
     match value {
-        Value::Object(members) => members.iter().any(|(name, value)| is_name(name) && is(value, user) || is_of(value, user)),
+        Value::Object(members) => {
+            members.iter().any(|(name, value)| is_name(name) && is(value, user) || is_of(value, user))
+        }
         Value::Array(values) => values.iter().any(|value| is_of(value, user)),
         // A tracking request in a list of them.
         Value::String(text) => text.contains('=') && names(text.as_bytes(), user),
@@ -144,7 +148,11 @@ mod tests {
         assert_eq!(left(event, "ki"), None);
         assert_eq!(left(event, "1"), None, "another member has the value");
         assert_eq!(left(event, ""), None);
-        assert_eq!(left(r#"{"userId":70,"totalSquares":3}"#, "70").unwrap(), "{}", "a number and its text are one user");
+        assert_eq!(
+            left(r#"{"userId":70,"totalSquares":3}"#, "70").unwrap(),
+            "{}",
+            "a number and its text are one user"
+        );
         assert!(left(r#"{"type":"web.event","data":{"memberId":"kim"}}"#, "kim").is_some());
     }
 
@@ -180,7 +188,8 @@ mod tests {
             assert_eq!((header.batch.as_str(), header.publish.as_deref(), header.count), ("b1", Some("p1"), 2));
             assert!(header.replay && header.clientip.is_none());
             let events = unpacked.events().unwrap();
-            let users: Vec<Option<&str>> = events.iter().map(|event| event.as_ref().unwrap().user_id.as_deref()).collect();
+            let users: Vec<Option<&str>> =
+                events.iter().map(|event| event.as_ref().unwrap().user_id.as_deref()).collect();
             assert_eq!(users, [None, Some("lee")]);
         }
     }

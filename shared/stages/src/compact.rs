@@ -334,7 +334,12 @@ impl Compact {
     }
 
     /// Makes what waits part of the table, as far as its old files are still there.
-    pub(crate) async fn bring_about(&self, schema: &Schema, mut waiting: Vec<Pending>, run: &mut Run) -> Result<(), PortError> {
+    pub(crate) async fn bring_about(
+        &self,
+        schema: &Schema,
+        mut waiting: Vec<Pending>,
+        run: &mut Run,
+    ) -> Result<(), PortError> {
         let table = schema.table.as_str();
         let mut last = None;
         for _ in 0..LOOKS {

@@ -36,9 +36,7 @@ use sluice_domain::identity;
 use sluice_domain::lake::Erased;
 use sluice_domain::personal;
 use sluice_domain::time::{DAY_US, HOUR_US, Timestamp};
-use sluice_ports::{
-    Condition, ErrorKind, Item, Key, Objects, Outbox, PortError, PutMode, SearchRemoval, Table, Write,
-};
+use sluice_ports::{Condition, ErrorKind, Item, Key, Objects, Outbox, PortError, PutMode, SearchRemoval, Table, Write};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -267,8 +267,7 @@ impl Counts {
         let number = |field: &str| fields.get(field).copied().unwrap_or(0);
         let (accepted, rejected) = (number("accepted"), number("rejected"));
         let sinks = sinks.map(|sink| {
-            let fates =
-                [Fate::Stored, Fate::Quarantined, Fate::Duplicate, Fate::Off, Fate::Removed, Fate::Returned];
+            let fates = [Fate::Stored, Fate::Quarantined, Fate::Duplicate, Fate::Off, Fate::Removed, Fate::Returned];
             let [stored, kept, duplicates, off, removed, returned] = fates.map(|fate| number(&field(*sink, fate)));
             let quarantined = kept - returned;
             let in_flight = accepted - stored - quarantined - duplicates - off;

@@ -305,3 +305,27 @@ async fn a_file_of_a_table_that_is_gone_or_damaged_is_red_at_once() {
         assert!(told.contains(&key) && told.contains("`web_event`") && told.contains(how), "{told}");
     }
 }
+
+#[tokio::test]
+async fn documents_that_were_removed_are_not_missed_and_others_are() {
+    let mut world = World::new();
+    world.accept(10).await;
+    world.store(10).await;
+    let counter = ledger::counter(received(), TYPE);
+    let count = async |fate, n| {
+        let write = ledger::sink_write(&counter, &[(Sink::Search, fate, n)]);
+        world.table.write(vec![write]).await.unwrap();
+    };
+    count(Fate::Stored, 10).await;
+    // Two went, and were counted a second time when the first count's effect was not known.
+    count(Fate::Removed, 2).await;
+    count(Fate::Removed, 2).await;
+    let begin = received().micros() / HOUR_US * HOUR_US / 1_000;
+    let both = [Sink::Lake, Sink::Search];
+    for (documents, adds_up) in [(10, true), (8, true), (6, true), (5, false), (11, false)] {
+        world.search.0.lock().unwrap().insert(begin, documents);
+        let asked = Asked { sinks: &both, deep: false };
+        let audited = audit(&world.ports, asked, later()).await.unwrap();
+        assert_eq!(audited.adds_up, adds_up, "{documents}: {:?}", audited.told);
+    }
+}

@@ -29,12 +29,12 @@ use sluice_ports::{Document, DocumentId, DocumentOutcome, ErrorKind, IndexTempla
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tantivy::Term;
 use tantivy::directory::{Directory, MmapDirectory};
 use tantivy::schema::Schema;
 use tantivy::tokenizer::{TextAnalyzer, TokenizerManager};
 use tantivy::{Index, IndexReader, IndexSettings, ReloadPolicy};
 use tokio::sync::oneshot;
-use tantivy::Term;
 use writer::{Call, Create, Writer, key_term};
 
 /// Most fields of their own that documents may bring beyond those of the templates, as OpenSearch's `mapping.total_fields.limit`; later

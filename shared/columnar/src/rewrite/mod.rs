@@ -62,12 +62,7 @@ impl ParquetRewriter {
 }
 
 impl Rewriter for ParquetRewriter {
-    fn begin(
-        &self,
-        schema: &Schema,
-        rows: u64,
-        erased: &Erased,
-    ) -> std::result::Result<Box<dyn Rewrite>, EncodeError> {
+    fn begin(&self, schema: &Schema, rows: u64, erased: &Erased) -> std::result::Result<Box<dyn Rewrite>, EncodeError> {
         let plan = self.encoder.plan(schema)?;
         let passes = u32::try_from(rows.div_ceil(self.limits.identities)).unwrap_or(u32::MAX).max(1);
         Ok(Box::new(Rewriting {

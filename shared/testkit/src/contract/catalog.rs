@@ -163,7 +163,10 @@ async fn what_is_forgotten_is_in_no_state(
     catalog.forget(forget(&before.0, &[&past[0]])).await.unwrap();
     let after = files(catalog, table).await;
     let live: BTreeSet<String> = live.iter().map(|file| file.key.clone()).collect();
-    assert_eq!((after.1.iter().cloned().collect::<BTreeSet<_>>(), lake.read(table).await), (live.clone(), after.1.clone()));
+    assert_eq!(
+        (after.1.iter().cloned().collect::<BTreeSet<_>>(), lake.read(table).await),
+        (live.clone(), after.1.clone())
+    );
     let still = needed().await;
     assert!(!still.contains(&past[0].key) && live.is_subset(&still), "{still:?}");
     catalog.forget(forget(&after.0, &past.iter().collect::<Vec<_>>())).await.unwrap();
