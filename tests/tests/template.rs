@@ -376,7 +376,8 @@ fn is_below_a_prefix(value: &str) -> bool {
     rest.strip_suffix("/*").is_some_and(|prefix| !prefix.is_empty() && !prefix.contains('*'))
 }
 
-/// The bucket's lifecycle rules remove nothing below `lake/`: each rule that removes objects is bound to another prefix.
+/// The bucket's lifecycle rules remove nothing below `lake/` that is there: each rule that removes more than old versions is bound to another
+/// prefix.
 fn lifecycle_never_touches_the_lake(text: &str) -> Vec<String> {
     let mut rules: Vec<(usize, String)> = Vec::new();
     let mut inside: Option<usize> = None;
@@ -402,7 +403,11 @@ fn lifecycle_never_touches_the_lake(text: &str) -> Vec<String> {
         }
     }
     let wrong = rules.into_iter().filter(|(_, rule)| {
-        let removes = ["Expiration", "Transition"].iter().any(|word| rule.contains(word));
+        let of_what_is_there = |line: &&str| !line.starts_with("Noncurrent");
+        let removes = rule
+            .lines()
+            .filter(of_what_is_there)
+            .any(|line| ["Expiration", "Transition"].iter().any(|word| line.contains(word)));
         let prefix = rule.lines().find_map(|line| line.strip_prefix("Prefix:")).map(str::trim).unwrap_or_default();
         let prefix = prefix.trim_matches(['"', '\'']);
         removes && ("lake/".starts_with(prefix) || prefix.starts_with("lake/"))

@@ -43,7 +43,6 @@ export const RETENTION: Retention = {
     { table: "game_result", days: 400 },
     { table: "http_access", days: 90 },
   ],
-  search_days: 30,
   state_days: 35,
   queue_days: 4,
   dead_letter_days: 14,

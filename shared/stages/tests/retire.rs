@@ -57,7 +57,8 @@ impl SearchRemoval for Indices {
 }
 
 fn indices() -> Indices {
-    let names = ["web_event-2026.09", "web_event-2026.10", "web_event-2026.11", "web_event-odd", "web_event_more-2020.01"];
+    let names =
+        ["web_event-2026.09", "web_event-2026.10", "web_event-2026.11", "web_event-odd", "web_event_more-2020.01"];
     Indices(Mutex::new(names.iter().map(|name| (format!("sluice-{name}"), 7)).collect()))
 }
 

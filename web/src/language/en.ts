@@ -371,6 +371,7 @@ export const en = {
       noEnd: "Without end",
       mails: (n: number) => `The newest ${n}`,
       noMails: "None",
+      asTables: "As their tables",
       things: {
         search: "Search",
         state: "Known events",
@@ -380,7 +381,7 @@ export const en = {
         outbox: "Outbox",
       },
       meanings: {
-        search: "Older events are not found by search any more; SQL has them as long as their table.",
+        search: "An index is of a month, and goes when the last of its events was kept as long as its table says.",
         state: "An event that comes again within this time is stored once.",
         queue: "A message may wait this long before its stage.",
         deadLetters: "What could not be handled waits here, and moves to quarantine.",

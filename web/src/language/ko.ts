@@ -370,6 +370,7 @@ export const ko: Messages = {
       noEnd: "기한 없음",
       mails: (n) => `최근 ${n}통`,
       noMails: "보관 안 함",
+      asTables: "테이블과 같음",
       things: {
         search: "검색 색인",
         state: "이미 받은 이벤트",
@@ -379,7 +380,7 @@ export const ko: Messages = {
         outbox: "보낸 편지함",
       },
       meanings: {
-        search: "더 오래된 이벤트는 검색에 나오지 않지만 테이블이 보관하는 동안 SQL로는 볼 수 있습니다.",
+        search: "색인은 한 달치이며, 그달의 마지막 이벤트까지 테이블이 정한 기간이 지나면 지웁니다.",
         state: "이 기간 안에 다시 온 이벤트는 한 번만 저장됩니다.",
         queue: "메시지가 단계 앞에서 기다릴 수 있는 시간입니다.",
         deadLetters: "처리하지 못한 메시지가 여기서 기다리다가 격리로 옮겨집니다.",

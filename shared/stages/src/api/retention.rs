@@ -26,8 +26,6 @@ impl Api {
         let Retention { queue_days, dead_letter_days, quarantine_days } = self.settings.retention;
         let body = json!({
             "tables": tables,
-            // An index goes with the days of its table, when the last of its month is over.
-            "search_days": null,
             "state_days": groups::KEEP_US / DAY_US,
             "queue_days": queue_days,
             "dead_letter_days": dead_letter_days,

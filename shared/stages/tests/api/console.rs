@@ -240,7 +240,6 @@ async fn retention_is_what_schemas_and_settings_say() {
     let (status, retention) = ask(&world, &read, "GET /v1/retention").await;
     assert_eq!((status, &retention["tables"][0]), (200, &json!({"table": "event", "days": null})));
     for (name, value) in [
-        ("search_days", json!(null)),
         ("state_days", json!(35)),
         ("queue_days", json!(4)),
         ("dead_letter_days", json!(null)),

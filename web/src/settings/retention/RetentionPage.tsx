@@ -16,7 +16,7 @@ export function RetentionPage() {
   const mails = (count: number | null) =>
     count === null ? t.settings.retention.noMails : t.settings.retention.mails(count);
   const rows = kept && [
-    { name: "search" as const, long: days(kept.search_days) },
+    { name: "search" as const, long: t.settings.retention.asTables },
     { name: "state" as const, long: days(kept.state_days) },
     { name: "queue" as const, long: days(kept.queue_days) },
     { name: "deadLetters" as const, long: days(kept.dead_letter_days) },

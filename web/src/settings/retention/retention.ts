@@ -3,7 +3,6 @@ import { call } from "../../api/client.ts";
 /** How long things are kept, as the schemas and the settings say; none is without end. */
 export interface Retention {
   tables: { table: string; days: number | null }[];
-  search_days: number | null;
   /** How long an event that comes again is known. */
   state_days: number;
   queue_days: number;
