@@ -239,7 +239,7 @@ async fn every_admin_call_is_recorded_once_with_what_it_was_asked() {
     let world = World::new();
     let (admin, who) = world.key(KeySpec::admin()).await;
     for (call, body, status, action, target) in [
-        ("POST /v1/rules", RULE, 201, "rules.create", "fluctuation five of u"),
+        ("POST /v1/rules", RULE, 201, "rules.create", "fluctuation five"),
         ("DELETE /v1/rules/five", "", 204, "rules.delete", "five"),
         (
             "POST /v1/keys",
