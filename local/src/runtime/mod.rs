@@ -26,11 +26,11 @@ use sluice_ports::ErrorKind;
 use sluice_stages::access::{self, Keys};
 use sluice_stages::api::members::link;
 use sluice_template::{Topology, Trigger};
-use sluice_wiring::{TEMPLATE, Wiring};
+use sluice_wiring::{CATALOG_FILE, TEMPLATE, Wiring};
 use std::collections::{BTreeMap, HashMap};
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -58,6 +58,20 @@ pub struct UpOptions {
 /// The time of the machine's clock.
 pub fn now() -> Timestamp {
     Timestamp::from_system(std::time::SystemTime::now())
+}
+
+/// Makes the tables of a data folder that was moved name the place where it is, while no server runs on it; see
+/// [`sluice_wiring::relocate`].
+pub fn relocate(data: &Path, done: impl FnMut(&str, &str, usize)) -> anyhow::Result<()> {
+    // Opening a folder makes one.
+    if !data.join(CATALOG_FILE).is_file() {
+        bail!(
+            "there is no lake in `{}`: it has no file `{CATALOG_FILE}`; name the data folder with `--data`",
+            data.display()
+        );
+    }
+    let folder = DataFolder::open(data)?;
+    pool("stage")?.block_on(sluice_wiring::relocate(folder.path(), done))
 }
 
 /// Runs until SIGINT or SIGTERM.

@@ -17,6 +17,7 @@ mod evolve;
 mod live;
 mod needed;
 mod pointers;
+mod relocate;
 mod replace;
 mod snapshot;
 #[cfg(feature = "sqlite")]
@@ -24,6 +25,7 @@ mod sqlite;
 
 pub use catalog::IcebergCatalog;
 pub use pointers::Pointers;
+pub use relocate::{Moved, Relocation};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqlitePointers;
 
