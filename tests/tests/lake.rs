@@ -355,3 +355,40 @@ fn a_moved_folder_is_followed_and_nothing_of_the_old_one_is_needed() {
     assert!(String::from_utf8_lossy(&nowhere.stderr).contains("there is no lake in"));
     assert!(!data.exists(), "no folder is made");
 }
+
+#[test]
+fn reports_of_ones_own_are_run_beside_the_bundled_ones_and_a_broken_one_is_named() {
+    let (_dir, data) = folder();
+    std::fs::create_dir_all(data.join("reports")).unwrap();
+    let file = |name: &str, text: &[u8]| std::fs::write(data.join("reports").join(name), text).unwrap();
+    file(
+        "visits.sql",
+        b"-- Visits of a path.\n-- $1 path text: Path.\n-- cache 5 s\nSELECT count(*) AS visits FROM http_access WHERE path = $1\n",
+    );
+    file("empty-it.sql", b"-- Not a question.\n-- cache 5 s\nDELETE FROM http_access\n");
+    file("broken.sql", b"SELECT 1\n");
+    file("damaged.sql", b"\xff");
+    file("ingest.sql", b"-- Mine.\n-- cache 5 s\nSELECT 1 AS one\n");
+    file("notes.txt", b"no report");
+    let server = Server::start(&data).unwrap();
+    assert_eq!(server.post_json("/v1/events", &json!([access("a"), access("b")])).unwrap().0, 202);
+    server.settle().unwrap();
+    let (_, list) = server.get("/v1/reports").unwrap();
+    let names = |of: &str, by: &str| {
+        list[of].as_array().unwrap().iter().map(|row| row[by].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("reports", "name"), ["empty-it", "ingest", "plays-per-day", "price-ranges", "requests", "visits"]);
+    assert_eq!(names("refused", "file"), ["broken.sql", "damaged.sql", "ingest.sql"]);
+    let run = |arguments: &[&str]| sluice_text(&data, &[&["report"], arguments].concat());
+    assert_eq!(run(&["visits", "--param", "path=/", "--format", "ndjson"]).unwrap().trim(), "{\"visits\":2}");
+    assert!(!run(&["ingest", "--format", "json"]).unwrap().contains("one"), "the bundled one");
+    let shown = sluice(&data, &["report"]).unwrap();
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("Visits of a path."));
+    let said = String::from_utf8_lossy(&shown.stderr).into_owned();
+    assert!(said.contains("`ingest.sql` cannot be used") && said.contains("there is a report of this name"), "{said}");
+    let log = std::fs::read_to_string(data.with_extension("log")).unwrap();
+    assert!(log.contains("broken.sql") && log.contains("damaged.sql"), "{log}");
+    assert!(format!("{:#}", run(&["broken"]).unwrap_err()).contains("`-- TEXT`"));
+    run(&["empty-it"]).unwrap_err();
+    assert_eq!(server.sql_value("SELECT count(*) FROM http_access").unwrap(), 2);
+}

@@ -21,7 +21,7 @@ use sluice_domain::time::Timestamp;
 use sluice_entry::functions::console_origin;
 use sluice_entry::settings::Settings;
 use sluice_entry::telemetry::{self, LogFormat};
-use sluice_entry::{Function, schemas};
+use sluice_entry::{Function, reports, schemas};
 use sluice_ports::ErrorKind;
 use sluice_stages::access::{self, Keys};
 use sluice_stages::api::members::link;
@@ -92,11 +92,15 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
     };
     let topology = Topology::parse(&template).context("the template cannot be used")?;
     let registry = Arc::new(schemas::registry(&folder.schemas()?)?);
+    let reports = reports::load(&folder.reports()?)?;
+    for refused in &reports.refused {
+        tracing::error!(error = %refused, "a report of one's own cannot be used; the others can");
+    }
     let http = pool("http")?;
     let stages = pool("stage")?;
     let listener = http.block_on(listen(settings.text("listen")?))?;
     let url = format!("http://{}", reachable(listener.local_addr()?));
-    let mut wiring = stages.block_on(Wiring::open(folder.path(), &topology, registry, &settings, now))?;
+    let mut wiring = stages.block_on(Wiring::open(folder.path(), &topology, registry, reports, &settings, now))?;
     let live = Live::default();
     live.follow(&mut wiring.functions);
     let machine = Arc::new(ThisMachine::new(folder.path().to_owned(), &mut wiring.functions));

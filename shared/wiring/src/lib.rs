@@ -20,6 +20,7 @@ use sluice_adapters_embedded::state::{DeadLetterConfig, Filter, QueueConfig, Sta
 use sluice_adapters_http::HttpHooks;
 use sluice_adapters_iceberg::{IcebergCatalog, Relocation, SqlitePointers};
 use sluice_columnar::{ParquetEncoder, ParquetRewriter};
+use sluice_domain::report::Reports;
 use sluice_domain::schema::Registry;
 use sluice_domain::time::Timestamp;
 use sluice_entry::Function;
@@ -101,6 +102,7 @@ impl Wiring {
         data: &Path,
         topology: &Topology,
         registry: Arc<Registry>,
+        reports: Arc<Reports>,
         settings: &Settings,
         clock: fn() -> Timestamp,
     ) -> anyhow::Result<Self> {
@@ -225,7 +227,7 @@ impl Wiring {
             desk,
             audit,
             registry,
-            reports: sluice_entry::reports::bundled()?,
+            reports,
             requests: counting.requests.clone(),
             outbox: Some(outbox),
         };
