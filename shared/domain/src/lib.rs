@@ -12,6 +12,7 @@ pub mod identity;
 pub mod json;
 pub mod lake;
 pub mod message;
+pub mod redshift;
 pub mod report;
 pub mod retry;
 pub mod scan;
