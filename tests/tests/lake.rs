@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use serde_json::{Value, json};
-use sluice_tests::{Server, eventually, python, sluice_text};
+use sluice_tests::{Server, eventually, python, sluice, sluice_text};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -281,4 +281,114 @@ fn whoever_reads_while_commits_and_compactions_go_on_sees_whole_requests_each_ro
     assert_eq!(server.sql_value("SELECT count(DISTINCT id) FROM http_access").unwrap(), EVENTS * REQUESTS);
     assert_eq!(server.sql_value("SELECT count(*) FROM http_access").unwrap(), EVENTS * REQUESTS);
     sluice_text(&data, &["ledger", "--deep"]).unwrap();
+}
+
+/// Every row of the tables, sorted, and those of one table as it stood at a moment, milliseconds since the epoch.
+const ROWS: &str = "
+import sys, json
+from pyiceberg.catalog.sql import SqlCatalog
+data, name, at = sys.argv[1], sys.argv[2], int(sys.argv[3])
+catalog = SqlCatalog('sluice', uri=f'sqlite:///{data}/catalog.sqlite', warehouse=f'file://{data}')
+rows = lambda scan: sorted(str(row) for row in scan.to_arrow().to_pylist())
+out = {name[1]: rows(catalog.load_table(name).scan()) for name in catalog.list_tables('lake')}
+table = catalog.load_table(('lake', name))
+out['as it stood'] = rows(table.scan(snapshot_id=table.snapshot_as_of_timestamp(at).snapshot_id))
+print(json.dumps(out))
+";
+
+#[test]
+fn a_moved_folder_is_followed_and_nothing_of_the_old_one_is_needed() {
+    let (dir, data) = folder();
+    let server = Server::start(&data).unwrap();
+    sluice_text(&data, &["demo"]).unwrap();
+    let send = |server: &Server, ids: &[&str]| {
+        let events: Vec<Value> = ids.iter().map(|id| access(id)).collect();
+        assert_eq!(server.post_json("/v1/events", &json!(events)).unwrap().0, 202);
+        server.settle().unwrap();
+    };
+    send(&server, &["m1", "m2"]);
+    let moment = server.sql_value("SELECT to_char(now(), '%Y-%m-%dT%H:%M:%S%.3fZ') FROM http_access LIMIT 1").unwrap();
+    let moment = moment.as_str().unwrap().to_owned();
+    send(&server, &["m1", "m3"]);
+    compact(&data, &[]);
+    let counts = |server: &Server| {
+        let of = |sql: &str| server.sql_value(sql).unwrap();
+        [
+            of("SELECT count(*) FROM http_access"),
+            of(&format!("SELECT count(*) FROM table_at('http_access', '{moment}')")),
+            of("SELECT count(*) FROM quote_trade"),
+        ]
+    };
+    let before = counts(&server);
+    assert_ne!(before[0], before[1]);
+    // One table has metadata by another engine, which compresses it.
+    python(REWRITE, &[data.to_str().unwrap(), "quote_trade"]).unwrap();
+    let refused = sluice(&data, &["lake", "relocate"]).unwrap();
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("in use by another"));
+    assert_eq!(server.stop().unwrap(), Some(0));
+    assert_eq!(sluice_text(&data, &["lake", "relocate"]).unwrap().trim(), "nothing was moved");
+    let at_ms = sluice_domain::time::Timestamp::parse_rfc3339(&moment).unwrap().micros() / 1_000;
+    let read = |data: &Path| python(ROWS, &[data.to_str().unwrap(), "http_access", &at_ms.to_string()]).unwrap();
+    let rows = read(&data);
+    let moved = dir.path().join("another place");
+    std::fs::rename(&data, &moved).unwrap();
+    let refused = sluice(&moved, &["up", "--listen", "127.0.0.1:0"]).unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success());
+    for part in [data.to_str().unwrap(), moved.to_str().unwrap(), "sluice lake relocate --data"] {
+        assert!(said.contains(part), "no `{part}` in: {said}");
+    }
+    let followed = sluice_text(&moved, &["lake", "relocate"]).unwrap();
+    assert!(followed.contains("http_access: from") && followed.contains("quote_trade: from"), "{followed}");
+    assert_eq!(sluice_text(&moved, &["lake", "relocate"]).unwrap().trim(), "nothing was moved");
+    assert_eq!(read(&moved), rows, "each row as it was");
+    let server = Server::start(&moved).unwrap();
+    assert_eq!(counts(&server), before);
+    send(&server, &["m2", "m4"]);
+    assert_eq!(server.sql_value("SELECT count(*) FROM http_access WHERE id IN ('m1', 'm2', 'm3', 'm4')").unwrap(), 5);
+    compact(&moved, &["--table", "http_access"]);
+    assert_eq!(server.sql_value("SELECT count(*) FROM http_access WHERE id IN ('m1', 'm2', 'm3', 'm4')").unwrap(), 4);
+    assert_eq!(counts(&server)[1], before[1]);
+    sluice_text(&moved, &["ledger", "--deep"]).unwrap();
+    assert!(!data.exists());
+    let nowhere = sluice(&data, &["lake", "relocate"]).unwrap();
+    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("there is no lake in"));
+    assert!(!data.exists(), "no folder is made");
+}
+
+#[test]
+fn reports_of_ones_own_are_run_beside_the_bundled_ones_and_a_broken_one_is_named() {
+    let (_dir, data) = folder();
+    std::fs::create_dir_all(data.join("reports")).unwrap();
+    let file = |name: &str, text: &[u8]| std::fs::write(data.join("reports").join(name), text).unwrap();
+    file(
+        "visits.sql",
+        b"-- Visits of a path.\n-- $1 path text: Path.\n-- cache 5 s\nSELECT count(*) AS visits FROM http_access WHERE path = $1\n",
+    );
+    file("empty-it.sql", b"-- Not a question.\n-- cache 5 s\nDELETE FROM http_access\n");
+    file("broken.sql", b"SELECT 1\n");
+    file("damaged.sql", b"\xff");
+    file("ingest.sql", b"-- Mine.\n-- cache 5 s\nSELECT 1 AS one\n");
+    file("notes.txt", b"no report");
+    let server = Server::start(&data).unwrap();
+    assert_eq!(server.post_json("/v1/events", &json!([access("a"), access("b")])).unwrap().0, 202);
+    server.settle().unwrap();
+    let (_, list) = server.get("/v1/reports").unwrap();
+    let names = |of: &str, by: &str| {
+        list[of].as_array().unwrap().iter().map(|row| row[by].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("reports", "name"), ["empty-it", "ingest", "plays-per-day", "price-ranges", "requests", "visits"]);
+    assert_eq!(names("refused", "file"), ["broken.sql", "damaged.sql", "ingest.sql"]);
+    let run = |arguments: &[&str]| sluice_text(&data, &[&["report"], arguments].concat());
+    assert_eq!(run(&["visits", "--param", "path=/", "--format", "ndjson"]).unwrap().trim(), "{\"visits\":2}");
+    assert!(!run(&["ingest", "--format", "json"]).unwrap().contains("one"), "the bundled one");
+    let shown = sluice(&data, &["report"]).unwrap();
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("Visits of a path."));
+    let said = String::from_utf8_lossy(&shown.stderr).into_owned();
+    assert!(said.contains("`ingest.sql` cannot be used") && said.contains("there is a report of this name"), "{said}");
+    let log = std::fs::read_to_string(data.with_extension("log")).unwrap();
+    assert!(log.contains("broken.sql") && log.contains("damaged.sql"), "{log}");
+    assert!(format!("{:#}", run(&["broken"]).unwrap_err()).contains("`-- TEXT`"));
+    run(&["empty-it"]).unwrap_err();
+    assert_eq!(server.sql_value("SELECT count(*) FROM http_access").unwrap(), 2);
 }

@@ -124,7 +124,7 @@ fn a_function_links_only_what_it_calls() {
         ("parquet", ["api", "commit", "compact", "convert"].as_slice()),
         ("iceberg", &["api", "commit", "compact"]),
         ("sqlparser", &["api"]),
-        ("opensearch", &["api", "index"]),
+        ("opensearch", &["api", "compact", "index"]),
         ("aws-sdk-sesv2", &["api", "notify"]),
         ("aws-sdk-sns", &["api", "detect", "ingest", "notify"]),
         ("aws-sdk-athena", &["api"]),

@@ -227,7 +227,7 @@ async fn reports(world: &World, root: &Path, when: &str) -> anyhow::Result<()> {
     }
     let given = [("from", "2026-01-01"), ("to", "2026-12-31")].map(|(name, day)| (name.to_owned(), day.to_owned()));
     println!("\n| report, {when} compaction | sluice, ms | DuckDB on the same files, ms | ratio |\n|---|---|---|---|");
-    for report in sluice_entry::reports::bundled()?.iter() {
+    for report in &sluice_entry::reports::load(&[])?.usable {
         let values = report.bind(&given, bench_time(0)?).map_err(|refusal| anyhow::anyhow!("{refusal:?}"))?;
         let statement = report.statement(tables.keys().map(String::as_str));
         let mut best = f64::MAX;

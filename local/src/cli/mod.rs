@@ -10,6 +10,7 @@ pub mod exit;
 mod feed;
 mod hits;
 mod keys;
+mod lake;
 mod ledger;
 mod quarantine;
 mod queues;
@@ -86,6 +87,8 @@ enum Command {
     Ledger(ledger::Ledger),
     Tables(tables::Tables),
     Compact(compact::Compact),
+    #[command(subcommand)]
+    Lake(lake::Lake),
     Queues(queues::Queues),
     #[command(subcommand)]
     Quarantine(quarantine::Quarantine),
@@ -127,6 +130,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<(), Failure> {
         Command::Up(args) => up::run(&global, args),
         Command::Completion(args) => args.run(&mut Out::stdout()),
         Command::Schema(args) => args.run(&mut Out::stdout()),
+        Command::Lake(args) => args.run(&global, &mut Out::stdout()),
         Command::Cost(args) if args.knows_the_traffic() => args.tell(&mut Out::stdout()),
         command => {
             let client = connection::connect(&global)?;
@@ -155,7 +159,7 @@ fn dispatch(Cli { global, command }: Cli) -> Result<(), Failure> {
                     Command::Users(args) => args.run(&client, &mut out).await,
                     Command::Demo(args) => args.run(&client, &global, &mut out).await,
                     Command::Cost(args) => args.run(&client, &mut out).await,
-                    Command::Up(_) | Command::Completion(_) | Command::Schema(_) => Ok(()),
+                    Command::Up(_) | Command::Completion(_) | Command::Schema(_) | Command::Lake(_) => Ok(()),
                 }
             });
             // A thread that still waits for standard input must not hold the command back.
@@ -213,6 +217,8 @@ mod tests {
                 "ledger",
                 "tables",
                 "compact",
+                "lake relocate",
+                "lake",
                 "queues list",
                 "queues peek",
                 "queues redrive",

@@ -68,7 +68,12 @@ impl Report {
                 return Err(Failure::usage("the list of reports is a table or JSON; name a report for another form"));
             }
         }
-        out.flush()
+        out.flush()?;
+        for refused in reply["refused"].as_array().into_iter().flatten() {
+            let [file, reason] = ["file", "reason"].map(|of| clean(refused[of].as_str().unwrap_or_default()));
+            note(format!("`{file}` cannot be used: line {}: {reason}", refused["line"]));
+        }
+        Ok(())
     }
 }
 

@@ -150,22 +150,36 @@ impl DataFolder {
 
     /// A user's own schema files in `schemas/`, as (name, text), sorted by name.
     pub fn schemas(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let folder = self.path.join("schemas");
+        let read = |path: PathBuf| {
+            let text = fs::read_to_string(&path).map_err(|e| explain(e, &path, "cannot be read"))?;
+            Ok((path.display().to_string(), text))
+        };
+        self.files("schemas", "json")?.into_iter().map(read).collect()
+    }
+
+    /// A user's own reports in `reports/`, sorted by file name: each with its text, or why that cannot be read.
+    pub fn reports(&self) -> anyhow::Result<Vec<(String, Result<String, String>)>> {
+        let read = |path: PathBuf| {
+            let text = fs::read_to_string(&path).map_err(|e| format!("cannot be read: {e}"));
+            (path.file_name().unwrap_or_default().to_string_lossy().into_owned(), text)
+        };
+        Ok(self.files("reports", "sql")?.into_iter().map(read).collect())
+    }
+
+    /// The files of a folder that end so, sorted; none where there is no such folder.
+    fn files(&self, name: &str, end: &str) -> anyhow::Result<Vec<PathBuf>> {
+        let folder = self.path.join(name);
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(explain(e, &folder, "cannot be read")),
         };
-        let mut files = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(|e| explain(e, &folder, "cannot be read"))?.path();
-            if path.extension().is_some_and(|e| e == "json") {
-                let text = fs::read_to_string(&path).map_err(|e| explain(e, &path, "cannot be read"))?;
-                files.push((path.display().to_string(), text));
-            }
-        }
-        files.sort();
-        Ok(files)
+        let paths =
+            entries.map(|entry| entry.map(|entry| entry.path()).map_err(|e| explain(e, &folder, "cannot be read")));
+        let mut paths = paths.collect::<anyhow::Result<Vec<_>>>()?;
+        paths.retain(|path| path.extension().is_some_and(|e| e == end));
+        paths.sort();
+        Ok(paths)
     }
 }
 

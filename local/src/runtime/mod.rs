@@ -21,16 +21,16 @@ use sluice_domain::time::Timestamp;
 use sluice_entry::functions::console_origin;
 use sluice_entry::settings::Settings;
 use sluice_entry::telemetry::{self, LogFormat};
-use sluice_entry::{Function, schemas};
+use sluice_entry::{Function, reports, schemas};
 use sluice_ports::ErrorKind;
 use sluice_stages::access::{self, Keys};
 use sluice_stages::api::members::link;
 use sluice_template::{Topology, Trigger};
-use sluice_wiring::{TEMPLATE, Wiring};
+use sluice_wiring::{CATALOG_FILE, TEMPLATE, Wiring};
 use std::collections::{BTreeMap, HashMap};
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -60,6 +60,20 @@ pub fn now() -> Timestamp {
     Timestamp::from_system(std::time::SystemTime::now())
 }
 
+/// Makes the tables of a data folder that was moved name the place where it is, while no server runs on it; see
+/// [`sluice_wiring::relocate`].
+pub fn relocate(data: &Path, done: impl FnMut(&str, &str, usize)) -> anyhow::Result<()> {
+    // Opening a folder makes one.
+    if !data.join(CATALOG_FILE).is_file() {
+        bail!(
+            "there is no lake in `{}`: it has no file `{CATALOG_FILE}`; name the data folder with `--data`",
+            data.display()
+        );
+    }
+    let folder = DataFolder::open(data)?;
+    pool("stage")?.block_on(sluice_wiring::relocate(folder.path(), done))
+}
+
 /// Runs until SIGINT or SIGTERM.
 pub fn up(options: &UpOptions) -> anyhow::Result<()> {
     let folder = DataFolder::open(&options.data)?;
@@ -78,11 +92,15 @@ pub fn up(options: &UpOptions) -> anyhow::Result<()> {
     };
     let topology = Topology::parse(&template).context("the template cannot be used")?;
     let registry = Arc::new(schemas::registry(&folder.schemas()?)?);
+    let reports = reports::load(&folder.reports()?)?;
+    for refused in &reports.refused {
+        tracing::error!(error = %refused, "a report of one's own cannot be used; the others can");
+    }
     let http = pool("http")?;
     let stages = pool("stage")?;
     let listener = http.block_on(listen(settings.text("listen")?))?;
     let url = format!("http://{}", reachable(listener.local_addr()?));
-    let mut wiring = stages.block_on(Wiring::open(folder.path(), &topology, registry, &settings, now))?;
+    let mut wiring = stages.block_on(Wiring::open(folder.path(), &topology, registry, reports, &settings, now))?;
     let live = Live::default();
     live.follow(&mut wiring.functions);
     let machine = Arc::new(ThisMachine::new(folder.path().to_owned(), &mut wiring.functions));

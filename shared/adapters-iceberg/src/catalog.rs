@@ -214,7 +214,7 @@ fn head(token: String, metadata: &TableMetadata) -> TableHead {
 }
 
 /// A new location of metadata: numbered like the one before, so that the newest is found in a folder too.
-fn next_location(folder: &str, before: Option<&str>) -> String {
+pub(crate) fn next_location(folder: &str, before: Option<&str>) -> String {
     let number = before.map_or(0, |before| {
         let name = before.rsplit('/').next().unwrap_or_default();
         name.split('-').next().and_then(|number| number.parse::<u64>().ok()).map_or(0, |number| number + 1)

@@ -18,6 +18,7 @@ mod forget;
 mod live;
 mod needed;
 mod pointers;
+mod relocate;
 mod replace;
 mod snapshot;
 #[cfg(feature = "sqlite")]
@@ -25,6 +26,7 @@ mod sqlite;
 
 pub use catalog::IcebergCatalog;
 pub use pointers::Pointers;
+pub use relocate::{Moved, Relocation};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqlitePointers;
 

@@ -13,6 +13,7 @@ pub mod json;
 pub mod lake;
 pub mod message;
 pub mod personal;
+pub mod redshift;
 pub mod report;
 pub mod retry;
 pub mod scan;

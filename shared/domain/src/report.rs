@@ -91,6 +91,15 @@ impl fmt::Display for ReportError {
 
 impl std::error::Error for ReportError {}
 
+/// The reports that there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reports {
+    /// Those that can be run, sorted by name.
+    pub usable: Vec<Report>,
+    /// Files of one's own that cannot be used, sorted by name. They take none of the others with them.
+    pub refused: Vec<ReportError>,
+}
+
 /// Why a report is not run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -98,6 +107,31 @@ pub struct Refusal {
     pub parameter: String,
     /// What is wrong with it, for people.
     pub reason: String,
+}
+
+impl Reports {
+    /// Reads bundled files, (name, text), and those of one's own: each has its text, or why that cannot be read. A bundled file that cannot
+    /// be used is an error. Names are given once: what asks for a bundled report goes on getting that one.
+    pub fn load(bundled: &[(&str, &str)], own: &[(String, Result<String, String>)]) -> Result<Self, ReportError> {
+        let usable = bundled.iter().map(|(file, text)| Report::parse(file, text)).collect::<Result<Vec<_>, _>>()?;
+        let mut reports = Self { usable, refused: Vec::new() };
+        for (file, text) in own {
+            let fail = |reason: String| ReportError { file: file.clone(), line: 1, reason };
+            let is_bundled = bundled.iter().any(|(bundled, _)| bundled == file);
+            let read = match text {
+                _ if is_bundled => Err(fail("there is a report of this name in the program; give it another".into())),
+                Ok(text) => Report::parse(file, text),
+                Err(reason) => Err(fail(reason.clone())),
+            };
+            match read {
+                Ok(report) => reports.usable.push(report),
+                Err(error) => reports.refused.push(error),
+            }
+        }
+        reports.usable.sort_by(|a, b| a.name.cmp(&b.name));
+        reports.refused.sort_by(|a, b| a.file.cmp(&b.file));
+        Ok(reports)
+    }
 }
 
 impl Report {
@@ -326,6 +360,36 @@ mod tests {
                 ("currency", "text", None, "Currency."),
             ]
         );
+    }
+
+    #[test]
+    fn a_file_of_ones_own_that_cannot_be_used_is_named_and_the_others_go_on() {
+        let own =
+            |name: &str, text: Result<&str, &str>| (name.to_owned(), text.map(str::to_owned).map_err(str::to_owned));
+        let one = "-- One.\n-- cache 5 s\nSELECT 1\n";
+        let files = [
+            own("zebra.sql", Ok(one)),
+            own("damaged.sql", Err("is not UTF-8")),
+            own("paid.sql", Ok(one)),
+            own("Shop.sql", Ok(one)),
+            own("apple.sql", Ok(one)),
+            own("bare.sql", Ok("SELECT 1\n")),
+        ];
+        let reports = Reports::load(&[("paid.sql", FILE)], &files).unwrap();
+        let names: Vec<&str> = reports.usable.iter().map(|report| report.name.as_str()).collect();
+        assert_eq!(names, ["apple", "paid", "zebra"]);
+        assert_eq!(reports.usable[1].parameters.len(), 5, "the bundled one");
+        let refused: Vec<String> = reports.refused.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            refused,
+            [
+                "report file `Shop.sql`, line 1: a report file is named `[a-z][a-z0-9-]*.sql`",
+                "report file `bare.sql`, line 1: the first line says what the report says: `-- TEXT`",
+                "report file `damaged.sql`, line 1: is not UTF-8",
+                "report file `paid.sql`, line 1: there is a report of this name in the program; give it another",
+            ]
+        );
+        assert!(Reports::load(&[("bare.sql", "SELECT 1\n")], &[]).is_err(), "ours are right");
     }
 
     #[test]

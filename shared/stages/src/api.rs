@@ -40,7 +40,7 @@ use serde_json::{Value, json};
 use sluice_domain::event::{Event, Shared};
 use sluice_domain::json as strict;
 use sluice_domain::message::{self, Entry};
-use sluice_domain::report::Report;
+use sluice_domain::report::Reports;
 use sluice_domain::schema::Registry;
 use sluice_domain::time::Timestamp;
 use sluice_ports::{
@@ -92,7 +92,7 @@ pub struct ApiPorts {
     /// The schemas.
     pub registry: Arc<Registry>,
     /// The questions to the lake that have a name.
-    pub reports: Arc<Vec<Report>>,
+    pub reports: Arc<Reports>,
     /// How many requests were answered.
     pub requests: Arc<Requests>,
     /// The lake's tables; `None` where nobody makes them.

@@ -108,7 +108,7 @@ pub fn run() -> ExitCode {
             desk,
             audit,
             registry,
-            reports: sluice_entry::reports::bundled()?,
+            reports: sluice_entry::reports::load(&[])?,
             requests: counting.requests.clone(),
             outbox: None,
         };

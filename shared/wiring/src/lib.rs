@@ -4,7 +4,10 @@
 //! the adapters put there.
 
 mod lake;
+mod relocate;
 mod sinks;
+
+pub use relocate::{CATALOG_FILE, relocate};
 
 use crate::lake::TableLake;
 use crate::sinks::Sinks;
@@ -15,8 +18,9 @@ use sluice_adapters_embedded::search::{EmbeddedSearch, EmbeddedSearchConfig};
 use sluice_adapters_embedded::sql::{EmbeddedSql, EmbeddedSqlConfig};
 use sluice_adapters_embedded::state::{DeadLetterConfig, Filter, QueueConfig, State, StateConfig, SubscriptionConfig};
 use sluice_adapters_http::HttpHooks;
-use sluice_adapters_iceberg::{IcebergCatalog, SqlitePointers};
+use sluice_adapters_iceberg::{IcebergCatalog, Relocation, SqlitePointers};
 use sluice_columnar::{ParquetEncoder, ParquetRewriter};
+use sluice_domain::report::Reports;
 use sluice_domain::schema::Registry;
 use sluice_domain::time::Timestamp;
 use sluice_entry::Function;
@@ -66,8 +70,6 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 const TOPIC: &str = "EventsTopic";
 const QUARANTINE_QUEUE: &str = "QuarantineQueue";
 const COMMIT_QUEUE: &str = "CommitQueue";
-/// The catalog of the lake's tables in the data folder.
-const CATALOG_FILE: &str = "catalog.sqlite";
 /// Stages that keep bytes and take them again. What `ingest` has rejected goes through it.
 const REPLAYED_TO: [&str; 4] = ["convert", "detect", "index", "notify"];
 /// Time of one sweep, within the time of the function.
@@ -98,11 +100,12 @@ impl Wiring {
     /// Opens everything in the folder `data`, which only one process may do at a time. `clock` is the one by which the functions are
     /// called.
     ///
-    /// An error says which setting, which part of the template or which file cannot be used.
+    /// An error says which setting, which part of the template or which file cannot be used, or that the folder was moved.
     pub async fn open(
         data: &Path,
         topology: &Topology,
         registry: Arc<Registry>,
+        reports: Arc<Reports>,
         settings: &Settings,
         clock: fn() -> Timestamp,
     ) -> anyhow::Result<Self> {
@@ -127,6 +130,7 @@ impl Wiring {
         let folder = data.canonicalize().with_context(|| format!("cannot find the folder `{}`", data.display()))?;
         let root = format!("file://{}", folder.display());
         let pointers = Arc::new(SqlitePointers::open(&data.join(CATALOG_FILE))?);
+        relocate::check(&Relocation::new(pointers.clone(), objects.clone(), &root), &folder).await?;
         let catalog = Arc::new(IcebergCatalog::new(pointers, objects.clone(), &root, registry.clone(), SNAPSHOTS_KEPT));
         let lake = TableLake { catalog: catalog.clone(), registry: registry.clone(), objects: folder };
         let sql: Arc<dyn Sql> = Arc::new(EmbeddedSql::new(Arc::new(lake), EmbeddedSqlConfig::default()));
@@ -239,7 +243,7 @@ impl Wiring {
             desk,
             audit,
             registry,
-            reports: sluice_entry::reports::bundled()?,
+            reports,
             requests: counting.requests.clone(),
             outbox: Some(outbox),
         };

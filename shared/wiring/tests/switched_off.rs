@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 use sluice_domain::time::Timestamp;
-use sluice_entry::schemas;
 use sluice_entry::settings::Settings;
+use sluice_entry::{reports, schemas};
 use sluice_stages::access::KeySpec;
 use sluice_template::Topology;
 use sluice_wiring::{TEMPLATE, Wiring};
@@ -19,7 +19,8 @@ fn now() -> Timestamp {
 async fn open(data: &Path, off: &str) -> Wiring {
     let settings = Settings::from_layers([BTreeMap::from([("stages_off".to_owned(), off.to_owned())])]).unwrap();
     let topology = Topology::parse(TEMPLATE).unwrap();
-    Wiring::open(data, &topology, Arc::new(schemas::registry(&[]).unwrap()), &settings, now).await.unwrap()
+    let reports = reports::load(&[]).unwrap();
+    Wiring::open(data, &topology, Arc::new(schemas::registry(&[]).unwrap()), reports, &settings, now).await.unwrap()
 }
 
 async fn call(wiring: &Wiring, function: &str, method: &str, path: &str, key: &str, body: Option<Value>) -> Value {

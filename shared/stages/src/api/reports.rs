@@ -7,7 +7,7 @@ use super::{Api, Call, Reply, failed, missing};
 use crate::csv;
 use crate::http::{Request, Response};
 use serde_json::{Map, Value, json};
-use sluice_domain::report::{FORMAT, Refusal, Report};
+use sluice_domain::report::{FORMAT, Refusal, Report, ReportError};
 use sluice_domain::time::{SECOND_US, Timestamp};
 use sluice_ports::{PortError, SqlResult};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,14 +47,17 @@ enum Format {
 impl Api {
     pub(super) async fn list_reports(&self, call: Call<'_>) -> Reply {
         self.allow_reading(call).await?;
-        let rows: Vec<Value> = self.ports.reports.iter().map(row).collect();
-        Ok(Response::json(200, &json!({"reports": rows})))
+        let rows: Vec<Value> = self.ports.reports.usable.iter().map(row).collect();
+        let refused = self.ports.reports.refused.iter();
+        let refused: Vec<Value> =
+            refused.map(|e| json!({"file": e.file, "line": e.line, "reason": e.reason})).collect();
+        Ok(Response::json(200, &json!({"reports": rows, "refused": refused})))
     }
 
     pub(super) async fn report(&self, call: Call<'_>, name: &str) -> Reply {
         self.allow_reading(call).await?;
-        let report = self.ports.reports.iter().find(|report| report.name == name);
-        let report = report.ok_or_else(|| missing("report", name))?;
+        let report = self.ports.reports.usable.iter().find(|report| report.name == name);
+        let report = report.ok_or_else(|| self.no_report(name))?;
         let format = format(call.request)?;
         let values = report.bind(&call.request.query, call.now).map_err(refused)?;
         let made =
@@ -63,6 +66,15 @@ impl Api {
             Format::Json => as_json(report, values, &made),
             Format::Csv => as_csv(report, &made),
         })
+    }
+
+    /// There is none of this name, or its file cannot be used.
+    fn no_report(&self, name: &str) -> Response {
+        let is_its_file = |error: &&ReportError| error.file.strip_suffix(".sql") == Some(name);
+        match self.ports.reports.refused.iter().find(is_its_file) {
+            Some(error) => Response::error(404, "not_found", error.to_string()),
+            None => missing("report", name),
+        }
     }
 
     /// Names of the tables that have been made; of all that there may be, where none has been or nobody makes them.

@@ -2,7 +2,7 @@
 
 use super::{World, now};
 use serde_json::{Value, json};
-use sluice_domain::report::Report;
+use sluice_domain::report::Reports;
 use sluice_domain::time::{SECOND_US, Timestamp};
 use sluice_stages::access::KeySpec;
 use sluice_stages::http::{Request, Response};
@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 const PLAYS: &str = "-- Plays of a day.\n-- $1 from date = today - 1: First day.\n-- $2 who text = \"\": Whose.\n-- cache 60 s\nSELECT $1, $2\n";
 
-pub(super) fn files() -> Arc<Vec<Report>> {
+pub(super) fn files() -> Arc<Reports> {
     let all = "-- All.\n-- $1 n integer: How many.\n-- cache 5 s\nSELECT $1 FROM {every table}\n";
-    Arc::new([("all.sql", all), ("plays.sql", PLAYS)].map(|(name, text)| Report::parse(name, text).unwrap()).into())
+    let own = [("broken.sql".to_owned(), Ok("SELECT 1\n".to_owned()))];
+    Arc::new(Reports::load(&[("all.sql", all), ("plays.sql", PLAYS)], &own).unwrap())
 }
 
 async fn ask(world: &World, key: &str, name: &str, query: &[(&str, &str)], accept: &str, at: Timestamp) -> Response {
@@ -157,4 +158,9 @@ async fn who_may_read_sees_which_reports_there_are() {
         json!({"name": "plays", "description": "Plays of a day.", "parameters": [from, who], "cache_s": 60})
     );
     assert_eq!(reply["reports"][0]["parameters"][0]["default"], json!(null));
+    let reason = "the first line says what the report says: `-- TEXT`";
+    assert_eq!(reply["refused"], json!([{"file": "broken.sql", "line": 1, "reason": reason}]));
+    let reply = ask(&world, &read, "broken", &[], "", now()).await;
+    let said = body(&reply)["error"]["message"].clone();
+    assert_eq!((reply.status, said), (404, json!(format!("report file `broken.sql`, line 1: {reason}"))));
 }
