@@ -1,8 +1,6 @@
-import { ABSENT, PAGES, type PageName } from "./pages.ts";
+import { PAGES, type PageName } from "./pages.ts";
 import { expect, test } from "./stage.ts";
 import { visit } from "./visit.ts";
-
-test.use({ allow: ABSENT });
 
 /** What a first visit may cost: requests of any kind, and kilobytes over the network. */
 const LIMITS: Record<PageName, { requests: number; kilobytes: number }> = {
