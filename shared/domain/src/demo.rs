@@ -579,7 +579,7 @@ mod tests {
             match event.event_type.as_ref() {
                 "game.start" => {
                     assert!(started.insert(field(&event, "play_id").to_owned()));
-                    players.extend(event.userid.as_deref().map(str::to_owned));
+                    players.extend(event.user_id.as_deref().map(str::to_owned));
                 }
                 "game.result" => {
                     ended += 1;

@@ -1,5 +1,6 @@
 import { call, callText } from "../api/client.ts";
 import { EVERYWHERE, type Found, search } from "../api/search.ts";
+import { turns } from "../api/turns.ts";
 import { rangeFilter, type Span, stepFor } from "../range/range.ts";
 import { readMetrics, type ServedRoute, servedRoutes } from "./metrics.ts";
 
@@ -51,12 +52,12 @@ export function askStatus(signal: AbortSignal): Promise<Status> {
 }
 
 export function askAudit(signal: AbortSignal): Promise<Audit> {
-  return call<Audit>("GET", "/v1/ledger", { signal });
+  return turns.take(() => call<Audit>("GET", "/v1/ledger", { signal }), signal);
 }
 
 /** The server's own requests by route and status. */
 export async function askServed(signal: AbortSignal): Promise<ServedRoute[]> {
-  return servedRoutes(readMetrics(await callText("/metrics", signal)));
+  return servedRoutes(readMetrics(await turns.take(() => callText("/metrics", signal), signal)));
 }
 
 /** What came in, by receive time, with the latest receive time of each type. */
