@@ -234,7 +234,8 @@ impl Day {
             let day = self.midnight.micros().to_le_bytes();
             let play = hex_id(&[b"demo-play", &day, &game.to_le_bytes()]);
             let player = hex_id(&[b"demo-player", &(game % PLAYERS).to_le_bytes()]);
-            let player = format!(r#","sessionid":"{}","userid":"{}""#, &hex_id(&[play.as_bytes()])[..16], &player[..16]);
+            let player =
+                format!(r#","sessionid":"{}","userid":"{}""#, &hex_id(&[play.as_bytes()])[..16], &player[..16]);
             let clicked_at = self.at(start).to_micros_text();
             let data = format!(r#""play_id":"{play}","clicked_at":"{clicked_at}""#);
             self.push(GAME, "game.start", self.at(start + 40_000), &player, &data);
