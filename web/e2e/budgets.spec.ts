@@ -1,8 +1,7 @@
-import { ABSENT, PAGES, type PageName } from "./pages.ts";
-import { expect, test } from "./stage.ts";
+import type { Request } from "@playwright/test";
+import { PAGES, type PageName } from "./pages.ts";
+import { expect, test, withoutPush } from "./stage.ts";
 import { visit } from "./visit.ts";
-
-test.use({ allow: ABSENT });
 
 /** What a first visit may cost: requests of any kind, and kilobytes over the network. */
 const LIMITS: Record<PageName, { requests: number; kilobytes: number }> = {
@@ -43,3 +42,31 @@ for (const { name, path } of PAGES) {
     expect(seen.largestPaintMs).toBeGreaterThan(0);
   });
 }
+
+test("Monitor asks each thing once at first sight, and at most two at a time that count through all that is stored", async ({
+  page,
+  open,
+}) => {
+  const asked: string[] = [];
+  const [counts, under] = [/\/(v1\/search|v1\/ledger|metrics)$/, new Set<Request>()];
+  let most = 0;
+  page.on("request", (request) => {
+    const { pathname } = new URL(request.url());
+    if (!counts.test(pathname)) return;
+    asked.push(pathname);
+    under.add(request);
+    most = Math.max(most, under.size);
+  });
+  const over = (request: Request) => void under.delete(request);
+  page.on("requestfinished", over);
+  page.on("requestfailed", over);
+  // As long as a search of much takes, so that they would meet.
+  await page.route(counts, async (route) => {
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    await route.continue();
+  });
+  await withoutPush(page);
+  await visit(page, open, "/monitor?last=7d");
+  expect(most).toBe(2);
+  expect(asked.sort()).toEqual(["/metrics", "/v1/ledger", ...Array(5).fill("/v1/search")]);
+});

@@ -1,10 +1,7 @@
 import type { WebSocketRoute } from "@playwright/test";
 import { answer, INCIDENTS } from "./answers.ts";
 import { violations } from "./axe.ts";
-import { ABSENT } from "./pages.ts";
 import { expect, test, withoutPush } from "./stage.ts";
-
-test.use({ allow: ABSENT });
 
 test("what the server tells is shown at once, and a lost connection is told and made again", async ({ page, open }) => {
   const connections: WebSocketRoute[] = [];

@@ -1,9 +1,7 @@
 import { violations } from "./axe.ts";
-import { ABSENT, PAGES } from "./pages.ts";
+import { PAGES } from "./pages.ts";
 import { expect, test } from "./stage.ts";
 import { settled } from "./visit.ts";
-
-test.use({ allow: ABSENT });
 
 test.beforeAll(async ({ sluice }) => {
   sluice.command("demo");

@@ -20,7 +20,3 @@ export const PAGES = [
 ] as const;
 
 export type PageName = (typeof PAGES)[number]["name"];
-
-/** Calls that a server without members, game, outbox or live connection refuses; the page says so, and so does the browser's console. */
-export const ABSENT =
-  /status of 40[145].*\/(v1\/(game\/|members|outbox|tables|sessions|keys\/current|channels|retention|incidents|events)|metrics)|WebSocket connection to '[^']*\/v1\/live' failed/;

@@ -1,8 +1,7 @@
-import { ABSENT, PAGES } from "./pages.ts";
+import { PAGES } from "./pages.ts";
 import { test } from "./stage.ts";
 import { type Visit, visit } from "./visit.ts";
 
-test.use({ allow: ABSENT });
 test.beforeAll(({ sluice }) => void sluice.command("demo"));
 
 const TIMES = 5;

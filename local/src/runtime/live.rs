@@ -5,16 +5,15 @@
 //! cookie, then only for a page of this site, by a key in `Authorization`, or by a first frame `{"key": "…"}`, which browsers need, since
 //! they set no header here. It is asked again with each empty frame whether that still holds.
 
+use crate::runtime::calls::{self, Listener};
 use crate::runtime::{gateway, now};
-use async_trait::async_trait;
 use axum::extract::FromRequestParts as _;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::json;
-use sluice_domain::time::Timestamp;
-use sluice_entry::{Function, InvokeError};
+use sluice_entry::Function;
 use sluice_stages::access::{self, Keys, Right, present};
 use sluice_stages::http::Request;
 use sluice_stages::sessions::{self, Sessions};
@@ -91,22 +90,6 @@ fn changed_by(verb: &str) -> &'static [Topic] {
     }
 }
 
-/// A function whose calls are told.
-struct Followed {
-    inner: Arc<dyn Function>,
-    topics: &'static [Topic],
-    live: Live,
-}
-
-#[async_trait]
-impl Function for Followed {
-    async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
-        let reply = self.inner.invoke(event, now).await;
-        self.live.tell(self.topics);
-        reply
-    }
-}
-
 /// Who may listen.
 #[derive(Clone)]
 pub struct Doorman {
@@ -130,15 +113,12 @@ struct Hello {
 }
 
 impl Live {
-    /// From now on each call of these functions tells what it changes.
+    /// From now on each call of these functions tells what it changes. One that fails may have changed it too.
     pub fn follow(&self, functions: &mut HashMap<String, Arc<dyn Function>>) {
-        for (verb, function) in functions {
-            let topics = changed_by(verb);
-            if !topics.is_empty() {
-                let inner = Arc::clone(function);
-                *function = Arc::new(Followed { inner, topics, live: self.clone() });
-            }
-        }
+        calls::tell(functions, |verb| {
+            let (topics, live) = (changed_by(verb), self.clone());
+            (!topics.is_empty()).then(|| Box::new(move |_| live.tell(topics)) as Listener)
+        });
     }
 
     fn tell(&self, changed: &[Topic]) {
@@ -176,7 +156,7 @@ impl Live {
         let Ok(place) = self.room.clone().try_acquire_owned() else {
             return gateway::error(503, "busy", "too many pages listen", &[("retry-after", "10".into())]);
         };
-        let listener = Listener { changes: self.changes.subscribe(), doorman, request, stop };
+        let listener = Page { changes: self.changes.subscribe(), doorman, request, stop };
         upgrade.on_upgrade(async move |mut socket| {
             let code = listener.serve(&mut socket).await;
             let frame = code.map(|code| CloseFrame { code, reason: "".into() });
@@ -187,7 +167,7 @@ impl Live {
 }
 
 /// A page that listens.
-struct Listener {
+struct Page {
     changes: watch::Receiver<Changes>,
     doorman: Doorman,
     /// By what it was let in.
@@ -195,7 +175,7 @@ struct Listener {
     stop: watch::Receiver<bool>,
 }
 
-impl Listener {
+impl Page {
     /// Until the page goes, the process stops or the page does what it may not: the code that says why.
     async fn serve(mut self, socket: &mut WebSocket) -> Option<u16> {
         if let Err(code) = self.greet(socket).await {

@@ -4,6 +4,7 @@
 //! same entry functions with the same event JSON that Lambda would hand over. HTTP and the stages run on thread pools of their own, so that
 //! encoding a large file does not make a request wait.
 
+mod calls;
 mod console;
 mod folder;
 mod gateway;

@@ -1,9 +1,8 @@
 //! The watch as this machine runs it: looks every few seconds, and knows the disk and the calls that failed.
 
+use crate::runtime::calls::{self, Ending};
 use crate::runtime::now;
-use async_trait::async_trait;
-use sluice_domain::time::Timestamp;
-use sluice_entry::{Function, InvokeError, telemetry};
+use sluice_entry::{Function, telemetry};
 use sluice_stages::watch::{EVERY, Machine, Watch};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -19,14 +18,14 @@ pub struct ThisMachine {
 }
 
 impl ThisMachine {
-    /// Counts from now on the failed calls of these functions: whoever calls them is to call what stands in their place.
+    /// Counts from now on the failed calls of these functions.
     pub fn new(data: PathBuf, functions: &mut HashMap<String, Arc<dyn Function>>) -> Self {
         let mut failed = BTreeMap::new();
-        for (verb, function) in functions {
+        calls::tell(functions, |verb| {
             let count = Arc::new(AtomicU64::new(0));
-            failed.insert(verb.clone(), count.clone());
-            *function = Arc::new(Counted { function: function.clone(), failed: count });
-        }
+            failed.insert(verb.to_owned(), count.clone());
+            Some(Box::new(move |ending| _ = count.fetch_add(u64::from(ending == Ending::Failed), Ordering::Relaxed)))
+        });
         Self { data, failed }
     }
 }
@@ -39,33 +38,6 @@ impl Machine for ThisMachine {
 
     fn failed_calls(&self) -> BTreeMap<String, u64> {
         self.failed.iter().map(|(verb, count)| (verb.clone(), count.load(Ordering::Relaxed))).collect()
-    }
-}
-
-/// A function whose failed calls are counted.
-struct Counted {
-    function: Arc<dyn Function>,
-    failed: Arc<AtomicU64>,
-}
-
-/// A call that counts as failed when it is dropped: by an error, a panic, or because it took too long.
-struct Call<'c>(Option<&'c AtomicU64>);
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        if let Some(failed) = self.0 {
-            failed.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-#[async_trait]
-impl Function for Counted {
-    async fn invoke(&self, event: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
-        let mut call = Call(Some(&self.failed));
-        let reply = self.function.invoke(event, now).await?;
-        call.0 = None;
-        Ok(reply)
     }
 }
 
@@ -87,6 +59,9 @@ pub async fn run(watch: Watch, mut stop: watch::Receiver<bool>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use async_trait::async_trait;
+    use sluice_domain::time::Timestamp;
+    use sluice_entry::InvokeError;
     use std::time::Duration;
 
     struct Moody;

@@ -16,6 +16,8 @@ pub const MARKET: &str = "demo-market";
 pub const SHOP: &str = "shop";
 /// Source of the demo's games.
 pub const GAME: &str = "square-blitz";
+/// Who plays the demo's games, each two or three times.
+const PLAYERS: u64 = 100;
 
 /// What [`day`] holds, whatever the day, so that counts can be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,10 +233,12 @@ impl Day {
             let start = self.random.below(DAY_US.unsigned_abs() - 200_000_000);
             let day = self.midnight.micros().to_le_bytes();
             let play = hex_id(&[b"demo-play", &day, &game.to_le_bytes()]);
-            let session = format!(r#","sessionid":"{}""#, &hex_id(&[play.as_bytes()])[..16]);
+            let player = hex_id(&[b"demo-player", &(game % PLAYERS).to_le_bytes()]);
+            let player =
+                format!(r#","sessionid":"{}","userid":"{}""#, &hex_id(&[play.as_bytes()])[..16], &player[..16]);
             let clicked_at = self.at(start).to_micros_text();
             let data = format!(r#""play_id":"{play}","clicked_at":"{clicked_at}""#);
-            self.push(GAME, "game.start", self.at(start + 40_000), &session, &data);
+            self.push(GAME, "game.start", self.at(start + 40_000), &player, &data);
             // One in ten leaves before the end.
             if game % 10 == 9 {
                 continue;
@@ -252,7 +256,7 @@ impl Day {
                 self.random.below(12),
                 NICKNAMES[self.random.index(NICKNAMES.len())]
             );
-            self.push(GAME, "game.result", self.at(start + 3_500_000 + duration_ms * 1_000), &session, &data);
+            self.push(GAME, "game.result", self.at(start + 3_500_000 + duration_ms * 1_000), &player, &data);
         }
     }
 
@@ -567,14 +571,17 @@ mod tests {
     }
 
     #[test]
-    fn every_result_belongs_to_a_start_before_it() {
+    fn every_result_belongs_to_a_start_before_it_and_every_game_to_a_player() {
         let registry = Registry::load(SCHEMAS).unwrap();
-        let mut started = HashSet::new();
+        let (mut started, mut players) = (HashSet::new(), HashSet::new());
         let mut ended = 0;
         for text in day(noon()) {
             let event = accept(&text, &registry, noon());
             match event.event_type.as_ref() {
-                "game.start" => assert!(started.insert(field(&event, "play_id").to_owned())),
+                "game.start" => {
+                    assert!(started.insert(field(&event, "play_id").to_owned()));
+                    players.extend(event.user_id.as_deref().map(str::to_owned));
+                }
                 "game.result" => {
                     ended += 1;
                     assert!(started.contains(field(&event, "play_id")), "{text}");
@@ -582,7 +589,7 @@ mod tests {
                 _ => {}
             }
         }
-        assert_eq!((started.len(), ended), (260, 234));
+        assert_eq!((started.len(), players.len() as u64, ended), (260, PLAYERS, 234));
     }
 
     #[test]

@@ -1,4 +1,5 @@
 import { call } from "./client.ts";
+import { turns } from "./turns.ts";
 
 /** All tables. */
 export const EVERYWHERE = "sluice-*";
@@ -38,7 +39,8 @@ export interface Found {
 }
 
 export function search(index: string, body: object, signal?: AbortSignal): Promise<Found> {
-  return call<Found>("POST", "/v1/search", { query: { index }, body, ...(signal ? { signal } : {}) });
+  const options = { query: { index }, body, ...(signal ? { signal } : {}) };
+  return turns.take(() => call<Found>("POST", "/v1/search", options), signal);
 }
 
 /** Buckets of an aggregation, by its path: `buckets(found, "routes")`. */

@@ -87,6 +87,7 @@ function Drawing({ label, data, value, height, onPick }: Props) {
       ink: colour("--ink"),
       faint: colour("--ink-faint"),
       line: colour("--line"),
+      bad: colour("--bad"),
       surface: colour("--surface"),
       font: getComputedStyle(box.current).fontFamily,
       value,

@@ -9,6 +9,15 @@ import { type ChartData, filled } from "./data.ts";
 /** About what labels and margins take of a chart's width. */
 const AXIS_WIDTH = 56;
 
+/** Marks of a time axis in digits, since ECharts names months in English; where a larger unit begins they are bold. */
+const MOMENTS = Object.fromEntries(
+  [
+    ["month", "{yyyy}-{MM}"],
+    ["day", "{M}/{d}"],
+    ["hour", "{HH}:{mm}"],
+  ].map(([unit, text]) => [unit, [text, `{primary|${text}}`]]),
+);
+
 use([BarChart, LineChart, GridComponent, LegendScrollComponent, TooltipComponent, CanvasRenderer]);
 
 export interface Look {
@@ -16,6 +25,7 @@ export interface Look {
   ink: string;
   faint: string;
   line: string;
+  bad: string;
   surface: string;
   font: string;
   value: (value: number) => string;
@@ -81,7 +91,7 @@ function optionOf(data: ChartData, look: Look, width: number): ECBasicOption {
           type: "time",
           min: data.from,
           max: data.to,
-          axisLabel: { ...text, hideOverlap: true },
+          axisLabel: { ...text, hideOverlap: true, formatter: MOMENTS },
           axisLine: { lineStyle: { color: look.line } },
           axisTick: { lineStyle: { color: look.line } },
           splitNumber: 5,
@@ -106,7 +116,7 @@ function optionOf(data: ChartData, look: Look, width: number): ECBasicOption {
     name: one.name,
     type: data.shape === "bars" ? "bar" : "line",
     data: values[i],
-    itemStyle: { color: look.series[i % look.series.length] },
+    itemStyle: { color: "isBad" in one && one.isBad ? look.bad : look.series[i % look.series.length] },
     lineStyle: { width: 1.5 },
     showSymbol: false,
     ...barWidth(data, width),

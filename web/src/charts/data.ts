@@ -6,11 +6,18 @@ export interface TimeData {
   shape: "bars" | "lines";
   stacked?: boolean;
   /** Milliseconds since 1970, ascending; missing ones are gaps. */
-  series: { name: string; points: readonly (readonly [at: number, value: number])[] }[];
+  series: TimeSeries[];
   from: number;
   to: number;
   /** Width of a bar in milliseconds; a bar's time is its beginning. */
   step?: number;
+}
+
+export interface TimeSeries {
+  name: string;
+  points: readonly (readonly [at: number, value: number])[];
+  /** What it counts is bad, and looks so. */
+  isBad?: boolean;
 }
 
 export interface CategoryData {
@@ -24,7 +31,7 @@ export interface CategoryData {
 }
 
 /** Each series at each moment: canvases stack by place in the list, and not by time. */
-export function filled(data: TimeData): TimeData["series"] {
+export function filled(data: TimeData): TimeSeries[] {
   const times = [...new Set(data.series.flatMap((s) => s.points.map(([at]) => at)))].sort((a, b) => a - b);
   return data.series.map(({ name, points }) => {
     const known = new Map(points);

@@ -171,6 +171,18 @@ export const en = {
       disk: "Disk",
       cloudwatch: "CloudWatch alarm",
     },
+    /** What was seen when it began, by what was measured; of other kinds the server's own words are shown. */
+    incidentTexts: {
+      dead_letters: (n: number, messages: string, queue: string) =>
+        `${messages} ${n === 1 ? "message" : "messages"} in ${queue}`,
+      lag: (waited: string, limit: string, queue: string) =>
+        `The oldest message of ${queue} had waited ${waited}, limit ${limit}`,
+      ledger: (n: number, places: string) =>
+        `${places} ${n === 1 ? "place" : "places"} where what was accepted and what is stored do not add up`,
+      function_errors: (n: number, calls: string, name: string) =>
+        `${calls} ${n === 1 ? "call" : "calls"} of ${name} failed within a minute`,
+      disk: (free: string, limit: string) => `${free} left on the disk of the data folder, limit ${limit}`,
+    },
     kind: "Kind",
     incidentMessage: "What",
     since: (at: string) => `since ${at}`,
@@ -200,7 +212,7 @@ export const en = {
     types: "Types",
     sources: "Sources",
     results: "Results",
-    total: (events: string, ms: string) => `${events} events, found in ${ms} ms`,
+    total: (n: number, events: string, ms: string) => `${events} ${n === 1 ? "event" : "events"}, found in ${ms} ms`,
     nothing: "Nothing found",
     more: "Show more",
     event: "Event",
@@ -227,7 +239,7 @@ export const en = {
         unknown: "not known",
       },
       rows: (n: number) => (n === 1 ? "one row" : `${n} rows`),
-      batchOf: (n: string) => `one of ${n} events`,
+      batchOf: (n: number, events: string) => (n === 1 ? "one event alone" : `one of ${events} events`),
       request: "request",
       committed: "committed",
       indexed: "indexed",
@@ -238,7 +250,8 @@ export const en = {
       noTables: "This server does not tell its tables.",
       run: "Run",
       hint: "One SELECT. Ctrl or ⌘ + Enter runs it.",
-      rows: (rows: string, files: string) => `${rows} rows from ${files} files.`,
+      rows: (rows: number, shownRows: string, files: number, shownFiles: string) =>
+        `${shownRows} ${rows === 1 ? "row" : "rows"} from ${shownFiles} ${files === 1 ? "file" : "files"}.`,
       truncated: "There are more rows than the server gives.",
       shown: (rows: string) => `The first ${rows} are shown; the file has all.`,
       csv: "Download CSV",

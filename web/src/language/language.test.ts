@@ -28,6 +28,14 @@ test("Korean is not English that was forgotten", () => {
   expect(same.filter(([path]) => !meant.test(path))).toEqual([]);
 });
 
+test("one is one, and more are many", () => {
+  const { total, way, sql } = en.explore;
+  expect([total(1, "1", "3"), total(0, "0", "3")]).toEqual(["1 event, found in 3 ms", "0 events, found in 3 ms"]);
+  expect([way.rows(1), way.rows(2)]).toEqual(["one row", "2 rows"]);
+  expect([way.batchOf(1, "1"), way.batchOf(2, "2")]).toEqual(["one event alone", "one of 2 events"]);
+  expect([sql.rows(1, "1", 1, "1"), sql.rows(0, "0", 2, "2")]).toEqual(["1 row from 1 file.", "0 rows from 2 files."]);
+});
+
 test("every message is used somewhere", () => {
   const folder = fileURLToPath(new URL("..", import.meta.url));
   const code = readdirSync(folder, { recursive: true, encoding: "utf8" })

@@ -5,7 +5,7 @@ import { Badge, Empty } from "../design/Notice.tsx";
 import type { Messages } from "../language/en.ts";
 import { useLanguage } from "../language/language.tsx";
 import styles from "./Incidents.module.css";
-import { durationMs, type Incident, openOf } from "./incidents.ts";
+import { durationMs, type Incident, openOf, wordsOf } from "./incidents.ts";
 
 /** What is wrong now, across the page; nothing where all is well. */
 export function OpenIncidents({ incidents }: { incidents: readonly Incident[] }) {
@@ -20,7 +20,7 @@ export function OpenIncidents({ incidents }: { incidents: readonly Incident[] })
           <li key={incident.id}>
             <strong>{kindOf(incident, t)}</strong>
             <span>
-              <bdi>{incident.message}</bdi> <Measured incident={incident} />
+              <What incident={incident} />
             </span>
             <span className={styles.end}>
               <time dateTime={incident.fired_at}>{t.monitor.since(formats.moment(new Date(incident.fired_at)))}</time>
@@ -57,11 +57,7 @@ export function Incidents({ incidents }: { incidents: readonly Incident[] }) {
           { head: t.monitor.kind, cell: (incident) => kindOf(incident, t) },
           {
             head: t.monitor.incidentMessage,
-            cell: (incident) => (
-              <>
-                <bdi>{incident.message}</bdi> <Measured incident={incident} />
-              </>
-            ),
+            cell: (incident) => <What incident={incident} />,
           },
           {
             head: t.monitor.fired,
@@ -79,10 +75,20 @@ export function Incidents({ incidents }: { incidents: readonly Incident[] }) {
   );
 }
 
-function Measured({ incident: { value, threshold } }: { incident: Incident }) {
+/** In the reader's language where there are words for it, else as the server says it. */
+function What({ incident }: { incident: Incident }) {
   const { t, formats } = useLanguage();
-  if (value === null || threshold === null) return null;
-  return <span className={styles.faint}>({t.monitor.limit(formats.decimal(value), formats.decimal(threshold))})</span>;
+  const { message, value, threshold } = incident;
+  const words = wordsOf(incident, t, formats);
+  if (words !== null) return <bdi>{words}</bdi>;
+  return (
+    <>
+      <bdi>{message}</bdi>{" "}
+      {value !== null && threshold !== null && (
+        <span className={styles.faint}>({t.monitor.limit(formats.decimal(value), formats.decimal(threshold))})</span>
+      )}
+    </>
+  );
 }
 
 /** The kind in words; a kind of a newer server by its own name. */

@@ -101,7 +101,7 @@ test("success rates fall into steps of ten, and 100 is its own", () => {
 });
 
 describe("requests", () => {
-  const classes = { buckets: { "2xx": { doc_count: 7 }, "5xx": { doc_count: 1 } } };
+  const classes = list({ key: 200, doc_count: 7 }, { key: 500, doc_count: 1 });
 
   test("are counted by class", () => {
     expect([classCount({ classes }, "2xx"), classCount({ classes }, "4xx"), classCount(undefined, "2xx")]).toEqual([
@@ -109,6 +109,7 @@ describe("requests", () => {
     ]);
     const chart = requests(found({ times: list({ key: 9, doc_count: 8, classes }) }), HOUR);
     expect(chart.series.map((s) => s.points)).toEqual([[[9, 7]], [], [], [[9, 1]]]);
+    expect(chart.series.map((s) => s.isBad)).toEqual([false, false, false, true]);
   });
 
   test("by route say how slow the slow ones are", () => {

@@ -94,6 +94,7 @@ export function requests(found: Found, span: Span): TimeData {
     stacked: true,
     series: CLASSES.map((name) => ({
       name,
+      isBad: name === "5xx",
       points: times.flatMap((time): [number, number][] => {
         const count = classCount(time, name);
         return count > 0 ? [[Number(time.key), count]] : [];
@@ -103,12 +104,10 @@ export function requests(found: Found, span: Span): TimeData {
   };
 }
 
-/** Named filters answer as an object, one bucket for each name. */
+/** Of a histogram of the statuses in steps of a hundred: 404 is in the one that begins with 400. */
 export function classCount(holder: unknown, name: StatusClass): number {
-  const classes = (
-    holder as { classes?: { buckets?: Partial<Record<StatusClass, { doc_count: number }>> } } | undefined
-  )?.classes;
-  return classes?.buckets?.[name]?.doc_count ?? 0;
+  const first = Number(name[0]) * 100;
+  return buckets(holder, "classes").find((bucket) => bucket.key === first)?.doc_count ?? 0;
 }
 
 export interface RouteRow {

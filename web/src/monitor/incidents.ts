@@ -1,4 +1,6 @@
 import { call } from "../api/client.ts";
+import type { Formats } from "../format/format.ts";
+import type { Messages } from "../language/en.ts";
 
 export const KINDS = ["dead_letters", "lag", "ledger", "function_errors", "disk", "cloudwatch"] as const;
 export type Kind = (typeof KINDS)[number];
@@ -15,6 +17,30 @@ export interface Incident {
   message: string;
   value: number | null;
   threshold: number | null;
+}
+
+/** What was seen, in words; none for kinds and figures that we have no words for. */
+export function wordsOf(
+  { kind, subject, value, threshold }: Incident,
+  t: Messages,
+  { count, duration, bytes }: Formats,
+): string | null {
+  if (value === null) return null;
+  switch (kind) {
+    case "dead_letters":
+    case "function_errors":
+      return t.monitor.incidentTexts[kind](value, count(value), subject);
+    case "ledger":
+      return t.monitor.incidentTexts.ledger(value, count(value));
+    case "lag":
+      return threshold === null
+        ? null
+        : t.monitor.incidentTexts.lag(duration(value * 1_000), duration(threshold * 1_000), subject);
+    case "disk":
+      return threshold === null ? null : t.monitor.incidentTexts.disk(bytes(value), bytes(threshold));
+    default:
+      return null;
+  }
 }
 
 const SHOWN = 50;

@@ -1,7 +1,8 @@
 //! Search in tantivy, with OpenSearch's requests and answers.
 //!
 //! One tantivy index holds all logical indices, so that each costs neither threads nor memory. One thread writes it; calls that wait
-//! together share a commit, and a call returns when its documents are durable and searchable.
+//! together share a commit, and a call returns when its documents are durable and searchable. A search looks through several segments at a
+//! time, on as many threads as there are cores, and no more searches than that go at a time: each gets its turn, and memory has a bound.
 
 mod aggregations;
 mod dates;
@@ -27,6 +28,7 @@ use mapping::{Node, Templates};
 use serde_json::Value;
 use sluice_ports::{Document, DocumentId, DocumentOutcome, ErrorKind, IndexTemplate, PortError, Search, SearchRemoval};
 use std::collections::{HashMap, HashSet};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tantivy::Term;
@@ -34,7 +36,7 @@ use tantivy::directory::{Directory, MmapDirectory};
 use tantivy::schema::Schema;
 use tantivy::tokenizer::{TextAnalyzer, TokenizerManager};
 use tantivy::{Index, IndexReader, IndexSettings, ReloadPolicy};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use writer::{Call, Create, Writer, key_term};
 
 /// Most fields of their own that documents may bring beyond those of the templates, as OpenSearch's `mapping.total_fields.limit`; later
@@ -70,6 +72,8 @@ struct Inner {
     defining: Mutex<()>,
     free_fields: RwLock<HashSet<String>>,
     aggregation_memory_bytes: u64,
+    /// Turns of searches. A search that waits for its segments helps others with theirs, on the same stack: it may not be any number.
+    turns: Arc<Semaphore>,
     writer: Writer,
 }
 
@@ -88,7 +92,9 @@ impl EmbeddedSearch {
         let (schema, fields) = fields::schema();
         let templates_file = dir.join("templates.json");
         let templates = Templates::load(&templates_file)?;
-        let index = open_index(directory, schema).map_err(failed)?;
+        let mut index = open_index(directory, schema).map_err(failed)?;
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        index.set_multithread_executor(cores).map_err(failed)?;
         let reader = index
             .reader_builder()
             .reload_policy(ReloadPolicy::Manual)
@@ -106,6 +112,7 @@ impl EmbeddedSearch {
             defining: Mutex::new(()),
             free_fields: RwLock::new(HashSet::new()),
             aggregation_memory_bytes: config.aggregation_memory_bytes,
+            turns: Arc::new(Semaphore::new(cores)),
             writer,
         })))
     }
@@ -153,7 +160,15 @@ impl Search for EmbeddedSearch {
     async fn search(&self, pattern: &str, body: &Value) -> Result<Value, PortError> {
         let inner = self.0.clone();
         let (pattern, body) = (pattern.to_owned(), body.clone());
-        blocking("search.search", move || request::search(&inner, &pattern, &body)).await
+        let turn = inner.turns.clone().acquire_owned().await.map_err(|error| {
+            PortError::new(ErrorKind::Unavailable, "search.search", "no search begins any more").with_source(error)
+        })?;
+        blocking("search.search", move || {
+            // Whoever asked may be gone: the work goes on until it is done, and so does its turn.
+            let _turn = turn;
+            request::search(&inner, &pattern, &body)
+        })
+        .await
     }
 }
 

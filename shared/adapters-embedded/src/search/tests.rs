@@ -681,6 +681,27 @@ async fn requests_are_bounded() {
 }
 
 #[tokio::test]
+async fn no_more_searches_go_at_a_time_than_there_are_turns() {
+    let (engine, other) = (Engine::filled().await, Engine::filled().await);
+    let turns = engine.search.0.turns.clone();
+    let all = turns.acquire_many(u32::try_from(turns.available_permits()).unwrap()).await.unwrap();
+    let search = engine.search.clone();
+    let waiting = tokio::spawn(async move { search.search("*", &json!({})).await });
+    // Searches that have their turns are done meanwhile.
+    for _ in 0..20 {
+        other.ask("*", json!({})).await;
+    }
+    assert!(!waiting.is_finished());
+    drop(all);
+    assert_eq!(waiting.await.unwrap().unwrap()["hits"]["total"]["value"], 6);
+    // Also one that is refused gives its turn back.
+    for _ in 0..100 {
+        engine.fault(json!({"query": {"nothing": {}}})).await;
+    }
+    assert_eq!(engine.ask("*", json!({})).await["hits"]["total"]["value"], 6);
+}
+
+#[tokio::test]
 async fn templates_and_documents_are_there_after_opening_again() {
     let engine = Engine::filled().await.reopened();
     assert_eq!(engine.ids(json!({"match": {"title": "삼성"}})).await, "a");

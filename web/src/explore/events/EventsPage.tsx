@@ -93,7 +93,11 @@ export function EventsPage() {
             </aside>
             <section aria-label={t.explore.results} className={styles.results}>
               <p className={styles.total} role="status">
-                {t.explore.total(formats.count(first.found.hits.total.value), formats.count(first.found.took))}
+                {t.explore.total(
+                  first.found.hits.total.value,
+                  formats.count(first.found.hits.total.value),
+                  formats.count(first.found.took),
+                )}
               </p>
               {hits.length === 0 ? <Empty>{t.explore.nothing}</Empty> : <Hits hits={hits} onOpen={open} />}
               {found.hasNextPage && (

@@ -50,7 +50,7 @@ export function WayPart({ hit }: { hit: Hit }) {
             )}
             {station.name === "batch" && told?.batch && (
               <>
-                <span>{t.explore.way.batchOf(formats.count(told.batch.events))}</span>
+                <span>{t.explore.way.batchOf(told.batch.events, formats.count(told.batch.events))}</span>
                 <code>{told.batch.id}</code>
                 {told.batch.request_id !== null && (
                   <span>

@@ -128,7 +128,12 @@ function Result({ result }: { result: SqlResult }) {
     <section aria-label={t.explore.results} className={styles.result}>
       <div className={styles.actions}>
         <p role="status" className={styles.hint}>
-          {t.explore.sql.rows(formats.count(result.rows.length), formats.count(result.files_read))}
+          {t.explore.sql.rows(
+            result.rows.length,
+            formats.count(result.rows.length),
+            result.files_read,
+            formats.count(result.files_read),
+          )}
           {result.truncated && ` ${t.explore.sql.truncated}`}
           {result.rows.length > SHOWN && ` ${t.explore.sql.shown(formats.count(SHOWN))}`}
         </p>
