@@ -358,7 +358,8 @@ async fn compaction_goes_on_beside_it() {
     let now = asked().plus_micros(3 * HOUR_US);
     let erase = world.erase(Duration::from_secs(600));
     let (erased, compacted) = futures::join!(erase.run(now), compact.run(Asked::default(), now));
-    (erased.unwrap(), compacted.unwrap());
+    erased.unwrap();
+    compacted.unwrap();
     world.run(now.plus_micros(DAY_US)).await.unwrap();
     world.check("beside a compaction").await;
 }
