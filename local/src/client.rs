@@ -215,11 +215,6 @@ impl Client {
         self.send(Method::DELETE, path, &[], None).await.map(drop)
     }
 
-    /// `DELETE` that tells what became of it.
-    pub async fn delete_told<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
-        self.ask(Method::DELETE, path, &[], None).await
-    }
-
     async fn ask<T: DeserializeOwned>(
         &self,
         method: Method,

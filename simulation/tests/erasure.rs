@@ -4,7 +4,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::json;
-use sluice_domain::schema::Registry;
+use sluice_domain::lake::{EncodeError, Erased, Rewrite, Rewriter};
+use sluice_domain::schema::{Registry, Schema};
 use sluice_domain::time::{DAY_US, HOUR_US, Timestamp};
 use sluice_ports::{
     Append, Catalog, Document, ErrorKind, Key, Objects, Outbox, PortError, PutMode, Replace, Search, SentMail, Table,
@@ -13,6 +14,7 @@ use sluice_ports::{
 use sluice_simulation::lines::Lines;
 use sluice_stages::compact::{Asked, Compact, CompactPorts, CompactSettings, ERASED};
 use sluice_stages::erase::{Counts, Erase, ErasePorts, Erasures, Receipt, State, WATCHED_US};
+use sluice_stages::groups::{Contents, Groups, RecordedFile};
 use sluice_stages::quarantine::Quarantined;
 use sluice_stages::rules::Rules;
 use sluice_testkit::fault::{Fault, Faulty};
@@ -24,6 +26,8 @@ use std::time::Duration;
 const TABLE: &str = "web_event";
 const SCHEMA: &str = r#"{"type":"object","x-type":"web.event","x-partition":"hour","properties":{}}"#;
 const USER: &str = "kim@example.org";
+/// The erasure's.
+const ID: &str = "first";
 
 /// Mails by id: address and text.
 #[derive(Default)]
@@ -118,11 +122,15 @@ impl World {
     }
 
     fn erase(&self, budget: Duration) -> Erase {
+        self.erase_by(budget, Arc::new(Lines))
+    }
+
+    fn erase_by(&self, budget: Duration, rewriter: Arc<dyn Rewriter>) -> Erase {
         let ports = CompactPorts {
             table: self.table.clone(),
             catalog: self.catalog.clone(),
             objects: self.objects.clone(),
-            rewriter: Arc::new(Lines),
+            rewriter,
         };
         let compact = Compact::new(ports, self.registry.clone(), CompactSettings::default());
         let ports = ErasePorts {
@@ -143,7 +151,7 @@ impl World {
     }
 
     async fn receipt(&self) -> Receipt {
-        self.erasures().find(&Erasures::id(USER)).await.unwrap().unwrap()
+        self.erasures().find(ID).await.unwrap().unwrap()
     }
 
     async fn token(&self) -> String {
@@ -228,7 +236,7 @@ impl World {
 #[tokio::test]
 async fn what_tells_of_the_user_goes_and_the_rest_stays() {
     let world = World::new().await;
-    let receipt = world.erasures().ask(USER, asked()).await.unwrap();
+    let receipt = world.erasures().ask(ID, USER, asked()).await.unwrap();
     assert_eq!((receipt.state, receipt.erased), (State::Waiting, Counts::default()));
     assert!(world.run(asked()).await.unwrap());
     world.check("at once").await;
@@ -263,7 +271,7 @@ async fn a_kill_at_any_call_loses_nothing_and_leaves_nothing() {
         for fault in [Fault::Before(ErrorKind::Unavailable), Fault::After] {
             for n in 0.. {
                 let world = World::new().await;
-                world.erasures().ask(USER, asked()).await.unwrap();
+                world.erasures().ask(ID, USER, asked()).await.unwrap();
                 let faults = [vec![Fault::Pass; n], vec![fault.clone(); 1]].concat();
                 let calls = |world: &World| {
                     let [table, catalog] = [world.table.calls(operation), world.catalog.calls(operation)];
@@ -299,7 +307,7 @@ async fn a_kill_at_any_call_loses_nothing_and_leaves_nothing() {
 #[tokio::test]
 async fn what_was_on_its_way_goes_when_it_comes_and_what_was_received_later_stays() {
     let world = World::new().await;
-    world.erasures().ask(USER, asked()).await.unwrap();
+    world.erasures().ask(ID, USER, asked()).await.unwrap();
     world.run(asked()).await.unwrap();
     world.objects.inner().set_clock((asked().micros() + HOUR_US) / 1_000);
     world.add("late", &[("8", USER)], received()).await;
@@ -316,13 +324,12 @@ async fn what_was_on_its_way_goes_when_it_comes_and_what_was_received_later_stay
     assert_eq!((world.receipt().await.erased.rows, world.receipt().await.state), (4, State::Erased));
     world.run(asked().plus_micros(WATCHED_US)).await.unwrap();
     assert_eq!(world.receipt().await.state, State::Closed);
-    let row =
-        world.table.inner().get(&[Key::new("erasure", Erasures::id(USER))]).await.unwrap().pop().flatten().unwrap();
+    let row = world.table.inner().get(&[Key::new("erasure", ID)]).await.unwrap().pop().flatten().unwrap();
     assert!(!row.value.to_string().contains("kim") && !row.value.to_string().contains("alerts@"), "{}", row.value);
     world.add("more", &[("a", USER)], received()).await;
     world.run(asked().plus_micros(2 * WATCHED_US)).await.unwrap();
     assert!(world.rows().contains(&"a".to_owned()), "nothing is looked for any more");
-    world.erasures().ask(USER, asked().plus_micros(2 * WATCHED_US)).await.unwrap();
+    world.erasures().ask("again", USER, asked().plus_micros(2 * WATCHED_US)).await.unwrap();
     world.run(asked().plus_micros(2 * WATCHED_US)).await.unwrap();
     assert_eq!(world.rows(), ["2", "5", "6", "7"], "asked again, what came later is meant too");
 }
@@ -333,7 +340,7 @@ async fn a_look_that_has_no_time_goes_on_where_it_was() {
     for n in 0..150 {
         world.add(&format!("more-{n:03}"), &[(&format!("m{n:03}"), USER)], received()).await;
     }
-    world.erasures().ask(USER, asked()).await.unwrap();
+    world.erasures().ask(ID, USER, asked()).await.unwrap();
     let mut runs = 0;
     // Without any time a run does one step, so that it goes on.
     while !world.erase(Duration::ZERO).run(asked()).await.unwrap() {
@@ -347,7 +354,7 @@ async fn a_look_that_has_no_time_goes_on_where_it_was() {
 #[tokio::test]
 async fn compaction_goes_on_beside_it() {
     let world = World::new().await;
-    world.erasures().ask(USER, asked()).await.unwrap();
+    world.erasures().ask(ID, USER, asked()).await.unwrap();
     let ports = CompactPorts {
         table: world.table.clone(),
         catalog: world.catalog.clone(),
@@ -367,8 +374,90 @@ async fn compaction_goes_on_beside_it() {
 #[tokio::test]
 async fn an_id_that_no_event_can_have_is_refused() {
     let world = World::new().await;
-    for user in [String::new(), "x".repeat(257)] {
-        assert_eq!(world.erasures().ask(&user, asked()).await.unwrap_err().kind, ErrorKind::Invalid);
+    for user in [String::new(), "x".repeat(1_025)] {
+        assert_eq!(world.erasures().ask(ID, &user, asked()).await.unwrap_err().kind, ErrorKind::Invalid);
     }
     assert!(world.erasures().list().await.unwrap().is_empty());
+}
+
+/// While the first partition is rewritten another engine takes one of its files away, and puts another one in its place.
+struct Meddling {
+    catalog: Arc<Faulty<MemoryCatalog>>,
+    from: String,
+    to: TableFile,
+}
+
+impl Rewriter for Meddling {
+    fn begin(&self, schema: &Schema, rows: u64, erased: &Erased) -> Result<Box<dyn Rewrite>, EncodeError> {
+        let swap = |files: Vec<TableFile>| {
+            let is_there = files.iter().any(|file| file.key == self.from);
+            let others = files.into_iter().filter(|file| file.key != self.from);
+            others.chain(is_there.then(|| self.to.clone())).collect()
+        };
+        self.catalog.inner().rewrite(TABLE, swap);
+        Lines.begin(schema, rows, erased)
+    }
+
+    fn erased_rows(&self, schema: &Schema, bytes: Bytes, erased: &Erased) -> Result<u64, EncodeError> {
+        Lines.erased_rows(schema, bytes, erased)
+    }
+}
+
+#[tokio::test]
+async fn files_beside_one_that_others_replaced_are_looked_at_again() {
+    let world = World::new().await;
+    world.erasures().ask(ID, USER, asked()).await.unwrap();
+    let to = world.file("by-others", &[("3", USER), ("4", USER), ("5", "cho")], received()).await;
+    let from = format!("lake/{TABLE}/data/mine.parquet");
+    let rewriter = Arc::new(Meddling { catalog: world.catalog.clone(), from: from.clone(), to });
+    assert!(world.erase_by(Duration::from_secs(600), rewriter).run(asked()).await.unwrap());
+    // Nobody but that engine knows of what it has replaced.
+    world.objects.inner().delete(&from).await.unwrap();
+    world.check("beside another engine").await;
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_holds_up_the_end_and_nothing_else() {
+    let world = World::new().await;
+    let broken = world.add("broken", &[("0", "lee")], received()).await;
+    let whole = world.objects.inner().bytes(&broken).unwrap();
+    world.objects.inner().put(&broken, Bytes::from_static(b"\xff"), PutMode::Overwrite).await.unwrap();
+    world.erasures().ask(ID, USER, asked()).await.unwrap();
+    for _ in 0..2 {
+        let error = world.run(asked()).await.unwrap_err();
+        assert!(error.detail.contains("broken"), "{error}");
+        assert_eq!((world.receipt().await.state, world.receipt().await.erased.rows), (State::Waiting, 3));
+        assert_eq!(world.documents(), ["2"]);
+    }
+    world.objects.inner().put(&broken, whole, PutMode::Overwrite).await.unwrap();
+    assert!(world.run(asked()).await.unwrap());
+    assert_eq!(world.receipt().await.state, State::Erased);
+}
+
+#[tokio::test]
+async fn what_waits_for_its_table_is_looked_at_when_it_is_there() {
+    let world = World::new().await;
+    let waiting = world.file("waiting", &[("8", USER)], received()).await;
+    let groups = Groups::new(world.table.clone(), 1_000);
+    let group = groups.begin(received()).await.unwrap();
+    let file = RecordedFile {
+        key: waiting.key.clone(),
+        rows: 1,
+        size_bytes: waiting.size_bytes,
+        min_time: received(),
+        max_time: received(),
+        group: group.id.clone(),
+        counted: BTreeMap::new(),
+    };
+    let files = BTreeMap::from([(TABLE.to_owned(), vec![file])]);
+    let contents = Contents { batches: Vec::new(), files, counters: Vec::new() };
+    groups.commit(&group, &contents, received()).await.unwrap();
+    world.erasures().ask(ID, USER, asked()).await.unwrap();
+    let late = asked().plus_micros(5 * HOUR_US);
+    assert!(world.run(late).await.unwrap());
+    let token = world.token().await;
+    let append = Append { table: TABLE.into(), token, files: vec![waiting], property: ("n".into(), "8".into()) };
+    world.catalog.inner().append(append).await.unwrap();
+    assert!(world.run(late.plus_micros(DAY_US)).await.unwrap());
+    assert_eq!(world.rows(), ["2", "5", "6", "7"]);
 }

@@ -151,7 +151,7 @@ fn erasing_takes_an_admin_and_an_id() {
     let read = sluice_text(&data, &["keys", "add", "--scope", "read"]).unwrap();
     for (arguments, says) in [
         (vec!["users", "erase", USER, "--key", read.trim()], "admin"),
-        (vec!["users", "erase", &"x".repeat(300)], "256 bytes"),
+        (vec!["users", "erase", &"x".repeat(1_100)], "1024 bytes"),
     ] {
         let output = sluice(&data, &arguments).unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -2,8 +2,9 @@
 
 use crate::cli::exit::Failure;
 use crate::cli::terminal::{Out, counted, grouped, note, table};
-use crate::client::{Client, segment};
+use crate::client::Client;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// Erase users, and see what became of that
 #[derive(Debug, clap::Subcommand)]
@@ -28,7 +29,7 @@ pub struct Erase {
     json: bool,
 }
 
-/// Show the receipts; they name users by a hash
+/// Show the receipts; they do not name the users
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -69,9 +70,9 @@ impl Users {
     pub async fn run(self, client: &Client, out: &mut Out) -> Result<(), Failure> {
         match self {
             Self::Erase(Erase { user, json }) => {
-                let receipt: Receipt = client.delete_told(&format!("/v1/users/{}", segment(&user))).await?;
+                let receipt: Receipt = client.post("/v1/erasures", &[], &json!({"userid": user})).await?;
                 note(said(&receipt));
-                show(out, std::slice::from_ref(&receipt), json.then(|| serde_json::json!(receipt)))
+                show(out, std::slice::from_ref(&receipt), json.then(|| json!(receipt)))
             }
             Self::Erasures(Erasures { json }) => {
                 let list: List = client.get("/v1/erasures", &[]).await?;
@@ -79,7 +80,7 @@ impl Users {
                     note("nobody was erased");
                     return Ok(());
                 }
-                show(out, &list.erasures, json.then(|| serde_json::json!(list)))
+                show(out, &list.erasures, json.then(|| json!(list)))
             }
         }
     }
@@ -116,7 +117,6 @@ fn show(out: &mut Out, receipts: &[Receipt], json: Option<serde_json::Value>) ->
 mod tests {
     use super::*;
     use crate::client::tests::Fake;
-    use serde_json::json;
 
     fn receipt() -> serde_json::Value {
         json!({"id": "0123", "state": "erased", "until": "2026-11-22T09:00:00.000Z", "erased_at": "2026-11-22T09:00:01.000Z",
@@ -125,9 +125,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_user_is_one_segment_of_the_path_and_the_receipt_is_shown() {
+    async fn the_receipt_is_shown() {
         let fake = Fake::start(|_, got| match got.method.as_str() {
-            "DELETE" => (200, vec![], receipt().to_string()),
+            "POST" => (200, vec![], receipt().to_string()),
             _ => (200, vec![], json!({"erasures": [receipt()]}).to_string()),
         })
         .await;
@@ -142,6 +142,7 @@ mod tests {
             assert!(text.contains("0123") && text.contains(if json { "1234" } else { "1,234" }), "{text}");
         }
         let got = fake.got();
-        assert_eq!((got[0].method.as_str(), got[0].path.as_str()), ("DELETE", "/v1/users/a%2Fb%40example.org"));
+        let body = String::from_utf8(got[0].body.clone()).unwrap();
+        assert_eq!((got[0].path.as_str(), body.as_str()), ("/v1/erasures", r#"{"userid":"a/b@example.org"}"#));
     }
 }

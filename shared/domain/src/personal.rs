@@ -3,6 +3,8 @@
 use crate::event::Shared;
 use crate::message::{self, Entry};
 use percent_encoding::percent_decode;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
@@ -10,18 +12,19 @@ use std::borrow::Cow;
 const NAMES: [&str; 5] = ["userid", "user_id", "uid", "memberid", "user"];
 /// Members that an event keeps when its user is forgotten: what it is counted by, and what tells it from others.
 const KEPT: [&str; 5] = ["specversion", "id", "source", "type", "time"];
-/// A shorter id says nothing in a running text: it is a number like any other.
-const LEAST_IN_TEXT: usize = 4;
+/// A shorter id that is no address says nothing in a running text: it is a number or a word like any other.
+const LEAST_IN_TEXT: usize = 8;
 
-/// Whether a running text names the user: the id stands in it as a word.
+/// Whether a running text names the user: the id stands in it as a word, and can be nothing else.
 pub fn mentions(text: &str, user: &str) -> bool {
-    user.len() >= LEAST_IN_TEXT && places(text.as_bytes(), user.as_bytes()).next().is_some()
+    (user.len() >= LEAST_IN_TEXT || user.contains('@')) && places(text.as_bytes(), user.as_bytes()).next().is_some()
 }
 
 /// What is left of bytes that came from outside when a user is forgotten; `None` where they do not name the user.
 ///
-/// Of a message or of a list of events, those of the user keep only what they are counted by; the others stay as they are. An event
-/// alone is treated the same way. Of anything else that names the user nothing is left.
+/// Of a message or of a list of events, those of the user keep only what they are counted by; the texts of the others stay as they are. An
+/// event alone is treated the same way, and of a list inside an object what names the user is left out. Of anything else that names the
+/// user nothing is left.
 pub fn without(bytes: &[u8], user: &str) -> Option<Vec<u8>> {
     if user.is_empty() {
         return None;
@@ -30,31 +33,53 @@ pub fn without(bytes: &[u8], user: &str) -> Option<Vec<u8>> {
     if let Some(left) = of_message(text, user) {
         return left;
     }
+    if let Ok(events) = serde_json::from_str::<Vec<&RawValue>>(text) {
+        return of_list(&events, user).map(|events| format!("[{}]", events.join(",")).into_bytes());
+    }
     match serde_json::from_str::<Value>(text) {
-        Ok(Value::Array(mut events)) => {
-            let blanked = events.iter_mut().filter(|event| is_of(event, user)).map(blank).count();
-            (blanked > 0).then(|| Value::Array(events).to_string().into_bytes())
+        Ok(mut event @ Value::Object(_)) => {
+            let is_cut = !names_itself(&event, user) && cut_lists(&mut event, user);
+            if is_of(&event, user) {
+                blank(&mut event);
+            } else if !is_cut {
+                return None;
+            }
+            Some(event.to_string().into_bytes())
         }
-        Ok(mut event @ Value::Object(_)) => is_of(&event, user).then(|| {
-            blank(&mut event);
-            event.to_string().into_bytes()
-        }),
         _ => names(bytes, user).then(Vec::new),
     }
 }
 
+/// The texts of a list of events, those of the user blanked; `None` where none is the user's.
+fn of_list<'t>(events: &[&'t RawValue], user: &str) -> Option<Vec<Cow<'t, str>>> {
+    let mut is_named = false;
+    let mut left = |event: &&'t RawValue| match serde_json::from_str::<Value>(event.get()) {
+        Ok(mut value) if is_of(&value, user) => {
+            is_named = true;
+            blank(&mut value);
+            Cow::Owned(value.to_string())
+        }
+        _ => Cow::Borrowed(event.get()),
+    };
+    let texts = events.iter().map(&mut left).collect();
+    is_named.then_some(texts)
+}
+
 /// Of a message: what is left of it, if it names the user; the outer `None` says that it is none.
 fn of_message(text: &str, user: &str) -> Option<Option<Vec<u8>>> {
-    let unpacked = message::unpack(text).ok()?;
-    let mut events: Vec<Value> = serde_json::from_str(unpacked.text()).ok()?;
-    if events.iter_mut().filter(|event| is_of(event, user)).map(blank).count() == 0 {
-        return Some(None);
+    #[derive(Deserialize)]
+    struct Typed<'t> {
+        #[serde(rename = "type", borrow, default)]
+        event_type: Cow<'t, str>,
     }
-    let entry = |event: &Value| Entry {
-        event_type: event.get("type").and_then(Value::as_str).unwrap_or_default().to_owned(),
-        text: event.to_string(),
+    let unpacked = message::unpack(text).ok()?;
+    let events: Vec<&RawValue> = serde_json::from_str(unpacked.text()).ok()?;
+    let Some(texts) = of_list(&events, user) else { return Some(None) };
+    let entry = |text: &Cow<'_, str>| Entry {
+        event_type: serde_json::from_str::<Typed<'_>>(text).map(|t| t.event_type.into_owned()).unwrap_or_default(),
+        text: text.clone().into_owned(),
     };
-    let entries: Vec<Entry> = events.iter().map(entry).collect();
+    let entries: Vec<Entry> = texts.iter().map(entry).collect();
     // One request is of one client: address and program go with the user.
     let shared = Shared { client_ip: None, user_agent: None, ..unpacked.shared() };
     let Ok(mut packed) = message::pack(&unpacked.header.batch, &shared, &entries) else {
@@ -68,6 +93,24 @@ fn of_message(text: &str, user: &str) -> Option<Option<Vec<u8>>> {
         false => packed.body,
     };
     Some(Some(body.into_bytes()))
+}
+
+/// Whether an object names the user by a member of its own.
+fn names_itself(object: &Value, user: &str) -> bool {
+    object.as_object().is_some_and(|members| members.iter().any(|(name, value)| is_name(name) && is(value, user)))
+}
+
+/// Leaves out of the lists inside an object what names the user; answers whether there was any.
+fn cut_lists(object: &mut Value, user: &str) -> bool {
+    let mut is_cut = false;
+    for list in
+        object.as_object_mut().into_iter().flat_map(|members| members.values_mut()).filter_map(Value::as_array_mut)
+    {
+        let before = list.len();
+        list.retain(|value| !is_of(value, user));
+        is_cut |= list.len() < before;
+    }
+    is_cut
 }
 
 /// Whether an event, or what was to become one, is of the user: a member of it, however deep, names the user.
@@ -161,7 +204,14 @@ mod tests {
         let events = r#"[{"id":"1","userid":"kim","x":1},{"id":"2","userid":"lee","x":2}]"#;
         assert_eq!(left(events, "kim").unwrap(), r#"[{"id":"1"},{"id":"2","userid":"lee","x":2}]"#);
         assert_eq!(left(events, "cho"), None);
-        assert!(left(r#"{"requests":["?idsite=1&uid=kim%40example.org"]}"#, "kim@example.org").is_some());
+        let bulk = r#"{"requests":["?idsite=1&uid=kim%40example.org","?idsite=1&uid=lee"],"n":1}"#;
+        assert_eq!(left(bulk, "kim@example.org").unwrap(), r#"{"requests":["?idsite=1&uid=lee"],"n":1}"#);
+        let exact = r#"[{"userid":"kim"}, {"userid":"lee","price":0.10000000000000000055,"n":18446744073709551617}]"#;
+        assert!(
+            left(exact, "kim")
+                .unwrap()
+                .ends_with(r#"{"userid":"lee","price":0.10000000000000000055,"n":18446744073709551617}]"#)
+        );
     }
 
     #[test]
@@ -215,6 +265,6 @@ mod tests {
     fn a_text_mentions_a_user_by_the_whole_id() {
         assert!(mentions("Dear kim@example.org, it rose.", "kim@example.org"));
         assert!(!mentions("It rose by 70 %", "70"), "too short to mean anybody");
-        assert!(!mentions("user-10045", "1004"));
+        assert!(!mentions("user-10045678x", "10045678") && mentions("user 10045678.", "10045678"));
     }
 }

@@ -27,6 +27,7 @@ use sluice_stages::retire::retire;
 use sluice_stages::routes;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A stage that answers HTTP requests.
 #[async_trait]
@@ -146,6 +147,9 @@ impl Function for CommitFunction {
     }
 }
 
+/// Time after which erasing waits for the next tick, whatever it is at.
+const ERASE_AT_MOST: Duration = Duration::from_secs(360);
+
 /// `compact`: the clock's tick, which compacts what is due, erases users who are to be forgotten, and removes what was kept long enough and
 /// what nothing refers to.
 pub struct CompactFunction {
@@ -166,8 +170,8 @@ impl Function for CompactFunction {
     async fn invoke(&self, _: &[u8], now: Timestamp) -> Result<Vec<u8>, InvokeError> {
         let failed = |source| InvokeError::Stage { function: "compact", source };
         // What fails in one part is no reason to leave out the others; what is not finished leaves no time. Erasing comes first: it has been
-        // promised.
-        let erased = self.erase.run(now).await;
+        // promised. It may be killed anywhere, and the next tick goes on.
+        let erased = tokio::time::timeout(ERASE_AT_MOST, self.erase.run(now)).await.unwrap_or(Ok(false));
         let run = self.compact.run(Asked::default(), now).await;
         let retired = match &self.search {
             Some(search) => retire(search.as_ref(), self.table.as_ref(), &self.registry, now).await.map(drop),

@@ -177,6 +177,7 @@ impl Api {
             (["keys", "current"], "GET") => self.current_key(call).await,
             (["keys", id], "DELETE") if *id != "current" => self.revoke_key(call, id).await,
             (["users", user], "DELETE") => self.erase_user(call, user).await,
+            (["erasures"], "POST") => self.create_erasure(call).await,
             (["erasures"], "GET") => self.list_erasures(call).await,
             (["erasures", id], "GET") => self.show_erasure(call, id).await,
             (["tables"], "GET") => self.tables(call).await,

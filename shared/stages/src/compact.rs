@@ -497,7 +497,7 @@ pub(crate) fn count(table: &str, head: &TableHead, name: &str) -> Result<u64, Po
     text.parse().map_err(|e| corrupt(&Key::new(table, name)).with_source(e))
 }
 
-fn timeless(schema: &Schema, file: &TableFile) -> PortError {
+pub(crate) fn timeless(schema: &Schema, file: &TableFile) -> PortError {
     let what = format!("the file `{}` of the table `{}` does not say its times", file.key, schema.table);
     PortError::new(ErrorKind::Invalid, "catalog.files", what)
 }

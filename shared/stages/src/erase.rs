@@ -1,8 +1,8 @@
 //! Erasure: what was received of a user goes, from everywhere.
 //!
-//! Who asks gets a receipt, which names the user by a hash only; [`Erase::run`] does it, and may be killed anywhere and run again. Rows go out of
+//! Who asks gets a receipt, which does not name the user; [`Erase::run`] does it, and may be killed anywhere and run again. Rows go out of
 //! the lake's files, and the files that had them with every state of a table that has them; documents go; records of quarantine and
-//! mails are blanked or go; so do the user's rules.
+//! mails are blanked or go; so do the user's rules, and their alerts forget whose they were.
 //!
 //! What was received up to the moment of asking is meant, and some of that may still be on its way, in a queue or among dead letters. So
 //! an erasure that is done is looked after once a day, at what has come since, for longer than anything can be on its way
@@ -14,7 +14,7 @@
 //!   are removed as objects. So a crash in between leaves a note, which the next look finishes.
 //! - *A file that others rewrote meanwhile* is another file, and is looked at: a look ends when there is no file that it has not seen.
 //! - *What came after the look had begun* has an object that was written later, and is seen by the next one, an hour of clocks' difference
-//!   included ([`SLACK_US`]).
+//!   included ([`SLACK_US`]). Where a file waits for its table longer than that, the next look begins anew.
 //! - *Others' rows stay*: files are replaced as by [`crate::compact`], by the same code and under its argument. Objects that no note names are
 //!   never removed here.
 //! - *The ledger adds up*: rows that went are counted in the table's property `sluice.erased`, in the swap that takes them away. Documents are
@@ -25,6 +25,7 @@ mod documents;
 mod lake;
 
 use crate::compact::Compact;
+use crate::detect::ALERTS;
 use crate::quarantine::Quarantined;
 use crate::rows;
 use crate::rules::{Rules, RulesError};
@@ -32,7 +33,7 @@ use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sluice_domain::alert::Channel;
-use sluice_domain::identity;
+use sluice_domain::event::MAX_ATTRIBUTE_BYTES;
 use sluice_domain::lake::Erased;
 use sluice_domain::personal;
 use sluice_domain::time::{DAY_US, HOUR_US, Timestamp};
@@ -40,11 +41,12 @@ use sluice_ports::{Condition, ErrorKind, Item, Key, Objects, Outbox, PortError, 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 /// For so long what comes in late is looked for: the days of a queue, of its dead letters, and of the records that make a replay the same.
 pub const WATCHED_US: i64 = 36 * DAY_US;
 /// Longest id of a user, in bytes: what an event takes.
-pub const MAX_USER_BYTES: usize = 256;
+pub const MAX_USER_BYTES: usize = MAX_ATTRIBUTE_BYTES;
 
 /// Partition of the rows, by the erasure's id.
 const PARTITION: &str = "erasure";
@@ -58,8 +60,8 @@ const SLACK_US: i64 = HOUR_US;
 const PAGE: usize = 1_000;
 /// Records read at the same time.
 const CONCURRENT_GETS: usize = 16;
-/// How often a row is tried to be written.
-const ATTEMPTS: usize = 8;
+/// The operation that writes an erasure's row.
+const SAVE: &str = "erasure.put";
 /// The reason of a record that told of the user.
 const REASON: &str = "erased with its user";
 
@@ -89,7 +91,7 @@ pub struct Erasures(Arc<dyn Table>);
 /// What is told of an erasure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Receipt {
-    /// A hash of the user's id.
+    /// A random id: nobody finds the user by it.
     pub id: String,
     /// How far it is.
     pub state: State,
@@ -154,6 +156,9 @@ struct Row {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Look {
     began: Timestamp,
+    /// Whether all but the lake is done.
+    #[serde(default)]
+    elsewhere: bool,
     /// Table and file up to which the lake was looked through, in their order.
     through: Option<(String, String)>,
 }
@@ -196,37 +201,31 @@ impl Erasures {
         Self(table)
     }
 
-    /// By what an erasure of this user is called: a hash.
-    pub fn id(user: &str) -> String {
-        identity::hex_id(&[b"erasure", user.as_bytes()])
+    /// An id for another erasure.
+    pub fn new_id() -> String {
+        Uuid::now_v7().simple().to_string()
     }
 
-    /// Asks for a user to be erased, once more where that was asked before. An id that no event can have is [`ErrorKind::Invalid`].
-    pub async fn ask(&self, user: &str, now: Timestamp) -> Result<Receipt, PortError> {
+    /// Asks for a user to be erased, under an id of [`Self::new_id`]. An id that no user can have is [`ErrorKind::Invalid`].
+    pub async fn ask(&self, id: &str, user: &str, now: Timestamp) -> Result<Receipt, PortError> {
         if user.is_empty() || user.len() > MAX_USER_BYTES {
             let what = format!("a user's id has 1 to {MAX_USER_BYTES} bytes, not {}", user.len());
             return Err(PortError::new(ErrorKind::Invalid, "erasure.ask", what));
         }
-        let id = Self::id(user);
-        let mut last = None;
-        for _ in 0..ATTEMPTS {
-            let found = self.get(&id).await?;
-            let row = Row {
-                state: State::Waiting,
-                user: Some(user.to_owned()),
-                until: now,
-                erased_at: None,
-                looked: None,
-                look: None,
-                addresses: found.as_ref().map(|open| open.row.addresses.clone()).unwrap_or_default(),
-            };
-            match self.put(&id, found.map(|open| open.version), &row).await {
-                Ok(()) => return self.receipt(id, &row).await,
-                Err(e) if matches!(e.kind, ErrorKind::Conflict | ErrorKind::Timeout) => last = Some(e),
-                Err(e) => return Err(e),
-            }
+        let row = Row {
+            state: State::Waiting,
+            user: Some(user.to_owned()),
+            until: now,
+            erased_at: None,
+            looked: None,
+            look: None,
+            addresses: BTreeSet::new(),
+        };
+        match self.put(id, None, &row).await {
+            Err(e) if e.kind == ErrorKind::Timeout && self.get(id).await?.is_some() => {}
+            put => put?,
         }
-        Err(last.unwrap_or_else(|| PortError::new(ErrorKind::Unavailable, "erasure.ask", "others ask for the same")))
+        self.receipt(id.to_owned(), &row).await
     }
 
     /// All of them, by their ids.
@@ -255,12 +254,15 @@ impl Erasures {
     }
 
     async fn put(&self, id: &str, version: Option<u64>, row: &Row) -> Result<(), PortError> {
-        let value = serde_json::to_value(row).map_err(|e| {
-            PortError::new(ErrorKind::Invalid, "erasure.put", "an erasure cannot be written").with_source(e)
-        })?;
+        let value = serde_json::to_value(row)
+            .map_err(|e| PortError::new(ErrorKind::Invalid, SAVE, "an erasure cannot be written").with_source(e))?;
         let condition = version.map_or(Condition::Absent, Condition::Version);
         // A receipt is proof, so it does not expire.
-        self.0.write(vec![Write::Put { key: Key::new(PARTITION, id), value, condition, expires_at: None }]).await
+        let put = Write::Put { key: Key::new(PARTITION, id), value, condition, expires_at: None };
+        self.0.write(vec![put]).await.map_err(|mut error| {
+            error.operation = SAVE;
+            error
+        })
     }
 
     async fn count(&self, id: &str, more: Counts) -> Result<(), PortError> {
@@ -326,19 +328,25 @@ impl Erase {
                 finished = false;
                 break;
             }
-            let id = open.id.clone();
             match self.look(&erasures, open, began, now).await {
                 Ok(whole) => finished &= whole,
-                Err(error) => {
-                    tracing::error!(stage = "erase", erasure = %id, %error, "a user cannot be erased yet");
-                    failure.get_or_insert(error);
-                }
+                Err(error) => _ = failure.get_or_insert(error),
             }
         }
         failure.map_or(Ok(finished), Err)
     }
 
-    /// One look; answers whether it came to its end.
+    /// Does one erasure, if it is due; answers whether nothing of it is left.
+    pub async fn run_one(&self, id: &str, now: Timestamp) -> Result<bool, PortError> {
+        let erasures = Erasures::new(self.ports.table.clone());
+        match erasures.get(id).await?.filter(|open| open.is_due(now)) {
+            Some(open) => self.look(&erasures, open, Instant::now(), now).await,
+            None => Ok(true),
+        }
+    }
+
+    /// One look; answers whether it came to its end. Each part has its turn, and the first that failed is told at the end: then the look
+    /// begins anew the next time.
     async fn look(
         &self,
         erasures: &Erasures,
@@ -347,78 +355,154 @@ impl Erase {
         now: Timestamp,
     ) -> Result<bool, PortError> {
         let Some(user) = open.row.user.clone() else { return Ok(true) };
-        let look = open.row.look.clone().unwrap_or(Look { began: now, through: None });
+        let look = open.row.look.clone().unwrap_or(Look { began: now, elsewhere: false, through: None });
         let with_slack = |at: Timestamp| (at.micros() - SLACK_US) / 1_000;
         let (since_ms, look_began_ms) = (open.row.looked.map(with_slack), with_slack(look.began));
         let target = Target { id: open.id.clone(), user, until: open.row.until, since_ms, look_began_ms, now, began };
-        let rules = self.rules(&target, &mut open.row.addresses).await?;
-        open.row.look = Some(look.clone());
-        self.save(erasures, &mut open).await?;
-        // Addresses are kept by now.
-        erasures.count(&target.id, Counts { rules: self.remove_rules(rules).await?, ..Counts::default() }).await?;
-        self.documents(erasures, &target).await?;
-        erasures.count(&target.id, Counts { records: self.records(&target).await?, ..Counts::default() }).await?;
-        let mails = self.mails(&target, &open.row.addresses).await?;
-        erasures.count(&target.id, Counts { mails, ..Counts::default() }).await?;
-        if !self.lake(erasures, &target, &mut open).await? {
-            return Ok(false);
+        match self.look_at(erasures, &target, &mut open, &look).await {
+            Ok(ended) => Ok(ended),
+            // Others are at the same erasure.
+            Err(error) if error.kind == ErrorKind::Conflict && error.operation == SAVE => Ok(false),
+            Err(error) => {
+                tracing::error!(stage = "erase", erasure = %target.id, %error, "a user cannot be erased yet");
+                open.row.look = None;
+                let _ = self.save(erasures, &mut open).await;
+                Err(error)
+            }
         }
-        open.row.looked = Some(look.began);
+    }
+
+    async fn look_at(
+        &self,
+        erasures: &Erasures,
+        target: &Target,
+        open: &mut Open,
+        look: &Look,
+    ) -> Result<bool, PortError> {
+        let mut failure = None;
+        if !look.elsewhere {
+            failure = self.elsewhere(erasures, target, open, look).await?;
+            if failure.is_none() {
+                open.row.look = Some(Look { elsewhere: true, ..look.clone() });
+                self.save(erasures, open).await?;
+                if target.began.elapsed() > self.budget {
+                    return Ok(false);
+                }
+            }
+        }
+        let is_seen = match self.lake(erasures, target, open).await {
+            Ok(Some(is_seen)) => is_seen,
+            Ok(None) => return failure.map_or(Ok(false), Err),
+            Err(error) => return Err(failure.unwrap_or(error)),
+        };
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        if is_seen {
+            open.row.looked = Some(look.began);
+        }
         open.row.look = None;
         open.row.state = State::Erased;
-        open.row.erased_at.get_or_insert(now);
-        if now >= open.row.until.plus_micros(WATCHED_US) {
+        open.row.erased_at.get_or_insert(target.now);
+        if target.now >= open.row.until.plus_micros(WATCHED_US) {
             open.row.state = State::Closed;
             open.row.user = None;
             open.row.addresses.clear();
         }
-        self.save(erasures, &mut open).await?;
+        self.save(erasures, open).await?;
         tracing::info!(stage = "erase", erasure = %target.id, "a user was erased from what is there");
         Ok(true)
     }
 
-    /// A row that somebody else has changed meanwhile is an error: the next run reads it again.
+    /// All but the lake; answers the first failure, after every part has had its turn.
+    async fn elsewhere(
+        &self,
+        erasures: &Erasures,
+        target: &Target,
+        open: &mut Open,
+        look: &Look,
+    ) -> Result<Option<PortError>, PortError> {
+        let own = self.rules(target, &mut open.row.addresses).await?;
+        open.row.look = Some(look.clone());
+        self.save(erasures, open).await?;
+        // Addresses are kept by now.
+        let outcomes = [
+            self.remove_rules(erasures, target, own).await,
+            self.alerts(target).await,
+            self.documents(erasures, target).await,
+            self.records(erasures, target).await,
+            self.mails(erasures, target, &open.row.addresses).await,
+        ];
+        Ok(outcomes.into_iter().find_map(Result::err))
+    }
+
     async fn save(&self, erasures: &Erasures, open: &mut Open) -> Result<(), PortError> {
         erasures.put(&open.id, Some(open.version), &open.row).await?;
         open.version += 1;
         Ok(())
     }
 
-    /// Ids of the user's rules. Their addresses come to `addresses`.
+    /// Ids of the user's rules. Their addresses come to `addresses`, but those that others' rules have too.
     async fn rules(&self, target: &Target, addresses: &mut BTreeSet<String>) -> Result<Vec<String>, PortError> {
         let rules = Rules::new(self.ports.table.clone()).list().await.map_err(of_rules)?;
-        let own = rules.into_iter().map(|stored| stored.rule);
-        let own = own.filter(|rule| rule.user == target.user && rule.created <= target.until);
-        Ok(own
-            .map(|rule| {
-                addresses.extend(rule.channels.into_iter().map(|Channel::Email { to, .. }| to));
-                rule.id
-            })
-            .collect())
-    }
-
-    async fn remove_rules(&self, ids: Vec<String>) -> Result<u64, PortError> {
-        let rules = Rules::new(self.ports.table.clone());
-        let mut removed = 0;
-        for id in ids {
-            removed += u64::from(rules.delete(&id).await.map_err(of_rules)?);
+        let (mut ids, mut others) = (Vec::new(), BTreeSet::new());
+        for rule in rules.into_iter().map(|stored| stored.rule) {
+            let is_own = rule.user == target.user && rule.created <= target.until;
+            let to = rule.channels.into_iter().map(|Channel::Email { to }| to);
+            if is_own {
+                addresses.extend(to)
+            } else {
+                others.extend(to)
+            }
+            ids.extend(is_own.then_some(rule.id));
         }
-        Ok(removed)
+        addresses.retain(|address| !others.contains(address));
+        Ok(ids)
     }
 
-    /// Blanks records of quarantine; answers how many.
-    async fn records(&self, target: &Target) -> Result<u64, PortError> {
-        let (mut blanked, mut after) = (0, None);
+    async fn remove_rules(&self, erasures: &Erasures, target: &Target, ids: Vec<String>) -> Result<(), PortError> {
+        let rules = Rules::new(self.ports.table.clone());
+        for id in ids {
+            let removed = u64::from(rules.delete(&id).await.map_err(of_rules)?);
+            erasures.count(&target.id, Counts { rules: removed, ..Counts::default() }).await?;
+        }
+        Ok(())
+    }
+
+    /// Alerts that were decided for the user are kept, so that none is decided twice, and forget whose they are and where they go.
+    async fn alerts(&self, target: &Target) -> Result<(), PortError> {
+        for Item { key, mut value, version, expires_at } in rows::all(self.ports.table.as_ref(), ALERTS).await? {
+            let alert = &mut value["alert"];
+            if alert["user"] != target.user.as_str() {
+                continue;
+            }
+            alert["user"] = json!("");
+            alert["rule_name"] = json!(null);
+            alert["channels"] = json!([]);
+            let put = Write::Put { key, value, condition: Condition::Version(version), expires_at };
+            self.ports.table.write(vec![put]).await?;
+        }
+        Ok(())
+    }
+
+    /// Blanks records of quarantine. One that cannot be read stays as it is, and is told when all others are done.
+    async fn records(&self, erasures: &Erasures, target: &Target) -> Result<(), PortError> {
+        let (mut failure, mut after) = (None, None);
         loop {
             let page = self.ports.objects.list("quarantine/", after.as_deref(), PAGE).await?;
-            let Some(last) = page.last() else { return Ok(blanked) };
+            let Some(last) = page.last() else { return failure.map_or(Ok(()), Err) };
             after = Some(last.key.clone());
             let keys = page.into_iter().filter(|meta| target.is_new(meta.modified_ms)).map(|meta| meta.key);
             let each: Vec<_> = keys.map(|key| self.record(target, key)).collect();
             let done: Vec<_> = futures::stream::iter(each).buffered(CONCURRENT_GETS).collect().await;
-            for is_blanked in done {
-                blanked += u64::from(is_blanked?);
+            let mut records = 0;
+            for outcome in done {
+                match outcome {
+                    Ok(is_blanked) => records += u64::from(is_blanked),
+                    Err(error) => _ = failure.get_or_insert(error),
+                }
             }
+            erasures.count(&target.id, Counts { records, ..Counts::default() }).await?;
         }
     }
 
@@ -437,9 +521,9 @@ impl Erase {
         Ok(true)
     }
 
-    /// Removes mails to the addresses of the user's rules, and those that name the user; answers how many.
-    async fn mails(&self, target: &Target, addresses: &BTreeSet<String>) -> Result<u64, PortError> {
-        let Some(outbox) = &self.ports.outbox else { return Ok(0) };
+    /// Removes mails to the addresses of the user's rules, and those that name the user.
+    async fn mails(&self, erasures: &Erasures, target: &Target, addresses: &BTreeSet<String>) -> Result<(), PortError> {
+        let Some(outbox) = &self.ports.outbox else { return Ok(()) };
         let mut removed = 0;
         for mail in outbox.list(usize::MAX).await? {
             if Timestamp::parse_rfc3339(&mail.at).is_some_and(|at| at > target.until) {
@@ -454,7 +538,7 @@ impl Erase {
                 removed += 1;
             }
         }
-        Ok(removed)
+        erasures.count(&target.id, Counts { mails: removed, ..Counts::default() }).await
     }
 }
 

@@ -69,6 +69,7 @@ const GAME_START: &str = r#"{"type":"object","required":["userId"],"properties":
 const GAME_DATA: &str = r#"{"type":"object","required":["userId","totalSquares","clickedCount"],"properties":{"userId":{"type":["number","string"]},"timestamp":{"type":["number","string","null"]},"totalSquares":{"type":"integer","minimum":0},"clickedCount":{"type":"integer","minimum":0},"successRate":{"type":["number","null"]}}}"#;
 const SQL: &str = r#"{"type":"object","required":["sql"],"additionalProperties":false,"properties":{"sql":{"type":"string"},"parameters":{"type":"array"},"max_rows":{"type":"integer","minimum":1}}}"#;
 const COMPACT: &str = r#"{"type":"object","additionalProperties":false,"properties":{"table":{"type":["string","null"]},"partition":{"type":["string","null"]},"dry_run":{"type":"boolean"}}}"#;
+const ERASURE: &str = r#"{"type":"object","required":["userid"],"additionalProperties":false,"properties":{"userid":{"type":"string","minLength":1,"maxLength":1024}}}"#;
 const REDRIVE: &str =
     r#"{"type":"object","additionalProperties":false,"properties":{"limit":{"type":"integer","minimum":0}}}"#;
 const NEW_KEY: &str = r#"{"type":"object","additionalProperties":false,"properties":{"scope":{"enum":["write","read","admin"]},"sources":{"type":"array","items":{"type":"string"}},"types":{"type":"array","items":{"type":"string"}},"origins":{"type":"array","items":{"type":"string"}},"max_age_days":{"type":["integer","null"],"minimum":0},"rate_per_s":{"type":["integer","null"],"minimum":1},"name":{"type":"string"}}}"#;
@@ -123,13 +124,15 @@ pub const OPERATIONS: &[Operation] = &[
     Operation {
         status: 200,
         content: &[JSON],
-        ..delete(
-            "/v1/users/{userid}",
-            Needs::Admin,
-            "Erases what was received of a user, and gives a receipt; 202 while it is not done",
-        )
+        ..delete("/v1/users/{userid}", Needs::Admin, "Erases a user whose id is plain, as `POST /v1/erasures` does")
     },
-    get("/v1/erasures", Needs::Admin, "The users' erasures that were asked for, by a hash of the user"),
+    post(
+        "/v1/erasures",
+        Needs::Admin,
+        "Erases what was received of a user, and gives a receipt; 202 while it is not done",
+        ERASURE,
+    ),
+    get("/v1/erasures", Needs::Admin, "The erasures that were asked for, without the users' names"),
     get("/v1/erasures/{id}", Needs::Admin, "How far an erasure is, and what it took away"),
     Operation {
         query: &["index"],

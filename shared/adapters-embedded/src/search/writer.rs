@@ -8,7 +8,7 @@ use sluice_ports::{DocumentOutcome, ErrorKind, PortError};
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, UserOperation};
 use tantivy::{Index, IndexReader, IndexWriter, Searcher, TantivyError, Term};
 use tokio::sync::oneshot;
@@ -31,6 +31,8 @@ const MERGED_SEGMENTS: usize = 16;
 const IDLE: Duration = Duration::from_secs(15);
 /// After this long without a call, the next segment that still has what was removed is written anew.
 const PURGE_PAUSE: Duration = Duration::from_millis(100);
+/// While calls come, a segment is written anew this long after the last one; without calls, where one could not be.
+const PURGE_BESIDE: Duration = Duration::from_secs(5);
 
 /// What to do, and where the outcome goes.
 pub(super) enum Call {
@@ -67,7 +69,17 @@ impl Writer {
         fields: Fields,
         memory_bytes: usize,
     ) -> Result<Self, PortError> {
-        let mut state = State { index, reader, fields, memory_bytes, writer: None, seen: None, purging: true };
+        let mut state = State {
+            index,
+            reader,
+            fields,
+            memory_bytes,
+            writer: None,
+            seen: None,
+            purging: true,
+            purged: None,
+            pause: PURGE_PAUSE,
+        };
         state.open().map_err(|error| failure::tantivy("search.open", error))?;
         let (calls, waiting) = mpsc::sync_channel(WAITING_CALLS);
         let thread = std::thread::Builder::new()
@@ -105,6 +117,10 @@ struct State {
     seen: Option<Seen>,
     /// Whether a segment may still have the text of documents that were removed.
     purging: bool,
+    /// When a segment was last written anew, or could not be.
+    purged: Option<Instant>,
+    /// How long no call may come before the next one is.
+    pause: Duration,
 }
 
 impl State {
@@ -114,7 +130,7 @@ impl State {
         loop {
             let first = match next.take() {
                 Some(call) => Ok(call),
-                None if self.purging => calls.recv_timeout(PURGE_PAUSE),
+                None if self.purging => calls.recv_timeout(self.pause),
                 None if settled => calls.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 None => calls.recv_timeout(IDLE),
             };
@@ -122,6 +138,9 @@ impl State {
                 Ok(Call::Create(first)) => {
                     settled = false;
                     next = self.group(first, calls);
+                    if self.purging && self.purged.is_none_or(|at| at.elapsed() > PURGE_BESIDE) {
+                        self.purge();
+                    }
                 }
                 Ok(Call::Remove { terms, reply }) => {
                     settled = false;
@@ -183,9 +202,11 @@ impl State {
             self.reader.reload()?;
             writer.garbage_collect_files().wait().map(drop)
         });
+        self.purged = Some(Instant::now());
+        // A merge of the index's own may have taken the segment meanwhile.
+        self.pause = if step.is_ok() { PURGE_PAUSE } else { PURGE_BESIDE };
         if let Err(error) = step {
-            tracing::warn!(error = %error, "what was removed from the search stays on the disk until its segment is merged");
-            self.purging = false;
+            tracing::debug!(error = %error, "what was removed from the search stays on the disk for now");
         }
     }
 

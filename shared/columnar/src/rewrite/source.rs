@@ -50,7 +50,8 @@ enum Column {
 }
 
 impl Source {
-    /// Opens a file. `wanted` names columns by their places in the table; all of them are read where it does not.
+    /// Opens a file. `wanted` names columns by their places in the table; all of them are read where it does not, and then a column that the
+    /// table has not is an error, since it would be lost.
     pub(super) fn open<R: ChunkReader + 'static>(
         input: R,
         plan: &Plan,
@@ -64,12 +65,14 @@ impl Source {
         let file = builder.schema();
         let mut roots: Vec<(usize, usize)> = Vec::new();
         for (root, field) in file.fields().iter().enumerate() {
-            let column = table.fields().iter().position(|column| is_same(column, field)).ok_or_else(|| {
+            let Some(column) = table.fields().iter().position(|column| is_same(column, field)) else {
+                if wanted.is_some() {
+                    continue;
+                }
                 let (name, table) = (field.name(), &plan.schema.table);
-                ParquetError::General(format!(
-                    "it has a column `{name}` that the table `{table}` has not by its schema"
-                ))
-            })?;
+                let what = format!("it has a column `{name}` that the table `{table}` has not by its schema");
+                return Err(ParquetError::General(what));
+            };
             if wanted.is_none_or(|wanted| wanted.contains(&column)) {
                 roots.push((root, column));
             }

@@ -5,10 +5,12 @@ use crate::ledger::{self, Fate, Sink};
 use serde_json::{Value, json};
 use sluice_domain::time::Timestamp;
 use sluice_ports::{DocumentId, ErrorKind, PortError, Write};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Documents of one step.
 const PAGE: usize = 1_000;
+/// How often the documents are looked through at most.
+const ROUNDS: usize = 3;
 /// Writes in one transaction.
 const MAX_WRITES: usize = 100;
 
@@ -16,38 +18,50 @@ impl Erase {
     /// Removes the user's documents.
     pub(super) async fn documents(&self, erasures: &Erasures, target: &Target) -> Result<(), PortError> {
         let Some(search) = &self.ports.search else { return Ok(()) };
-        let mut ask = json!({
+        let ask = json!({
             "size": PAGE, "track_total_hits": false, "_source": ["receivedtime", "type"],
             "query": {"bool": {"filter": [
                 {"term": {"userid": target.user}}, {"range": {"receivedtime": {"lte": target.until.to_micros_text()}}},
             ]}},
             "sort": [{"receivedtime": "asc"}, {"source": "asc"}, {"id": "asc"}],
         });
-        loop {
-            let found = search.search("sluice-*", &ask).await?;
-            let hits = found["hits"]["hits"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let Some(last) = hits.last() else { return Ok(()) };
-            let mut counters: BTreeMap<String, u64> = BTreeMap::new();
-            let mut ids = Vec::with_capacity(hits.len());
-            for hit in hits {
-                *counters.entry(counter(hit, target.until)).or_default() += 1;
-                ids.push(id(hit)?);
+        // Documents of equal keys may stand on both sides of a page's edge; and a cluster may show for a moment what is gone.
+        let mut seen: HashSet<DocumentId> = HashSet::new();
+        for _ in 0..ROUNDS {
+            let before = seen.len();
+            let mut page = ask.clone();
+            loop {
+                let found = search.search("sluice-*", &page).await?;
+                let hits = found["hits"]["hits"].as_array().map(Vec::as_slice).unwrap_or_default();
+                let Some(last) = hits.last() else { break };
+                let mut counters: BTreeMap<String, u64> = BTreeMap::new();
+                let mut ids = Vec::with_capacity(hits.len());
+                for hit in hits {
+                    let id = id(hit)?;
+                    if seen.insert(id.clone()) {
+                        *counters.entry(counter(hit, target.until)).or_default() += 1;
+                        ids.push(id);
+                    }
+                }
+                let count =
+                    |(counter, n): (&String, &u64)| ledger::sink_write(counter, &[(Sink::Search, Fate::Removed, *n)]);
+                let writes: Vec<Write> = counters.iter().map(count).collect();
+                for some in writes.chunks(MAX_WRITES) {
+                    self.ports.table.write(some.to_vec()).await?;
+                }
+                let documents = ids.len() as u64;
+                search.remove(ids).await?;
+                erasures.count(&target.id, Counts { documents, ..Counts::default() }).await?;
+                if hits.len() < PAGE {
+                    break;
+                }
+                page["search_after"] = last["sort"].clone();
             }
-            let writes: Vec<Write> = counters
-                .iter()
-                .map(|(counter, n)| ledger::sink_write(counter, &[(Sink::Search, Fate::Removed, *n)]))
-                .collect();
-            for some in writes.chunks(MAX_WRITES) {
-                self.ports.table.write(some.to_vec()).await?;
+            if seen.len() == before {
+                break;
             }
-            let documents = ids.len() as u64;
-            search.remove(ids).await?;
-            erasures.count(&target.id, Counts { documents, ..Counts::default() }).await?;
-            if hits.len() < PAGE {
-                return Ok(());
-            }
-            ask["search_after"] = last["sort"].clone();
         }
+        Ok(())
     }
 }
 

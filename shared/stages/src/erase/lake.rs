@@ -1,10 +1,11 @@
 //! Rows of a user go, and the files that had them, with every state of their table that has those.
 
 use super::{Counts, Erase, Erasures, Open, Target};
-use crate::compact::{ERASED, Pending, Run};
+use crate::compact::{ERASED, Pending, Run, timeless};
+use crate::groups;
 use crate::rows;
 use futures::StreamExt as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use sluice_domain::lake::{EncodeError, Erased};
 use sluice_domain::schema::Schema;
 use sluice_domain::time::{DAY_US, Timestamp};
@@ -18,6 +19,8 @@ const NOTES: &str = "erasure-files";
 const NOTE_KEPT_US: i64 = DAY_US;
 /// Files looked at before it is noted how far the look has come.
 const STEP: usize = 64;
+/// Bytes of such files, unless it is one.
+const STEP_BYTES: u64 = 512 << 20;
 /// Files read at the same time.
 const CONCURRENT_GETS: usize = 4;
 /// How often a table is tried to be changed, or looked through for files that it has got meanwhile.
@@ -29,24 +32,39 @@ const PAGE: usize = 1_000;
 type Files = BTreeMap<String, Option<TableFile>>;
 
 impl Erase {
-    /// Goes through all tables; answers whether it came to the end.
-    pub(super) async fn lake(&self, erasures: &Erasures, target: &Target, open: &mut Open) -> Result<bool, PortError> {
+    /// Goes through all tables; `None` where there was no time to come to the end, else whether everything was seen that is older than this
+    /// look. A file that cannot be read does not keep the others from their turn; the first error is answered at the end.
+    pub(super) async fn lake(
+        &self,
+        erasures: &Erasures,
+        target: &Target,
+        open: &mut Open,
+    ) -> Result<Option<bool>, PortError> {
         let registry = self.compact.registry.clone();
         let mut schemas: Vec<&Schema> = registry.iter().collect();
         schemas.sort_by(|a, b| a.table.cmp(&b.table));
-        for schema in schemas {
+        let (mut failure, mut is_seen) = (None, true);
+        for schema in &schemas {
             let through = open.row.look.as_ref().and_then(|look| look.through.clone());
             let after = match &through {
                 Some((table, _)) if *table > schema.table => continue,
                 Some((table, key)) if *table == schema.table => Some(key.as_str()),
                 _ => None,
             };
-            let after = after.map(str::to_owned);
-            if !self.table(erasures, target, open, schema, after.as_deref()).await? {
-                return Ok(false);
+            match self.table(erasures, target, open, schema, after).await {
+                Ok(true) => is_seen &= self.nothing_waits(target, schema).await?,
+                Ok(false) => return failure.map_or(Ok(None), Err),
+                Err(error) => _ = failure.get_or_insert(error),
             }
         }
-        Ok(true)
+        for table in self.compact.ports.catalog.figures().await? {
+            if schemas.iter().all(|schema| schema.table != table.name) {
+                let what =
+                    format!("the table `{}` has no schema file, so nobody can look for the user in it", table.name);
+                failure.get_or_insert(PortError::new(ErrorKind::Invalid, "catalog.figures", what));
+            }
+        }
+        failure.map_or(Ok(Some(is_seen)), Err)
     }
 
     async fn table(
@@ -58,16 +76,12 @@ impl Erase {
         after: Option<&str>,
     ) -> Result<bool, PortError> {
         self.finish(erasures, target, schema).await?;
-        let mut seen: HashSet<String> = HashSet::new();
-        for look in 0.. {
+        let (mut seen, mut failure): (HashSet<String>, _) = (HashSet::new(), None);
+        for look in 0..=LOOKS {
             let mut files = self.files(target, schema, after).await?;
             files.retain(|key, _| !seen.contains(key));
             if files.is_empty() {
-                return Ok(true);
-            }
-            if look == LOOKS {
-                let what = format!("the files of the table `{}` change faster than they are looked at", schema.table);
-                return Err(PortError::new(ErrorKind::Conflict, "catalog.files", what));
+                return failure.map_or(Ok(true), Err);
             }
             // What an earlier run has not come to goes first, so that each run comes further.
             let behind = after.map_or_else(Files::new, |after| {
@@ -75,17 +89,28 @@ impl Erase {
                 std::mem::replace(&mut files, ahead)
             });
             let files: Vec<(String, Option<TableFile>)> = files.into_iter().chain(behind).collect();
-            for step in files.chunks(STEP) {
-                self.step(erasures, target, schema, step).await?;
-                seen.extend(step.iter().map(|(key, _)| key.clone()));
+            for step in steps(&files) {
+                seen.extend(self.step(erasures, target, schema, step, &mut failure).await?);
                 if let (0, Some(progress), Some((last, _))) = (look, open.row.look.as_mut(), step.last()) {
                     let through = Some((schema.table.clone(), last.clone()));
                     progress.through = through.max(progress.through.take());
                     self.save(erasures, open).await?;
-                    if target.began.elapsed() > self.budget {
-                        return Ok(false);
-                    }
                 }
+                if target.began.elapsed() > self.budget {
+                    return failure.map_or(Ok(false), Err);
+                }
+            }
+        }
+        // Files came faster than they were looked at, or others replaced them again and again: the next run goes on.
+        failure.map_or(Ok(false), Err)
+    }
+
+    /// Whether no file has waited for its table for so long that the next look would take it for seen.
+    async fn nothing_waits(&self, target: &Target, schema: &Schema) -> Result<bool, PortError> {
+        for file in groups::open(self.ports.table.as_ref(), &schema.table).await? {
+            let found = self.compact.ports.objects.list(&file.key, None, 1).await?;
+            if found.first().is_some_and(|meta| meta.key == file.key && meta.modified_ms < target.look_began_ms) {
+                return Ok(false);
             }
         }
         Ok(true)
@@ -119,45 +144,62 @@ impl Erase {
         Ok(files)
     }
 
-    /// Some files of a table.
+    /// Some files of a table. Answers those that need no further look: they have no rows of the user, or are of older states only, or
+    /// cannot be read, which `failure` tells then.
     async fn step(
         &self,
         erasures: &Erasures,
         target: &Target,
         schema: &Schema,
         files: &[(String, Option<TableFile>)],
-    ) -> Result<(), PortError> {
+        failure: &mut Option<PortError>,
+    ) -> Result<Vec<String>, PortError> {
         let erased = target.erased();
         let looks: Vec<_> = files.iter().map(|(key, _)| self.has_rows(schema, key, &erased)).collect();
         let found: Vec<_> = futures::stream::iter(looks).buffered(CONCURRENT_GETS).collect().await;
-        let (mut past, mut partitions) = (Vec::new(), BTreeMap::<String, Vec<TableFile>>::new());
+        let (mut done, mut noted, mut partitions) = (Vec::new(), Vec::new(), BTreeMap::<String, Vec<TableFile>>::new());
         for ((key, file), has_rows) in files.iter().zip(found) {
-            match file {
-                _ if !has_rows? => {}
-                None => past.push(key.clone()),
-                Some(file) => {
-                    let time = Timestamp::from_micros(file.time_us.0).unwrap_or_default();
+            match (has_rows, file) {
+                (Err(error), _) => {
+                    failure.get_or_insert(error);
+                    done.push(key.clone());
+                }
+                (Ok(false), _) => done.push(key.clone()),
+                (Ok(true), None) => {
+                    noted.push(key.clone());
+                    done.push(key.clone());
+                }
+                (Ok(true), Some(file)) => {
+                    let time = Timestamp::from_micros(file.time_us.0).ok_or_else(|| timeless(schema, file))?;
                     partitions.entry(schema.partition.folder(time)).or_default().push(file.clone());
                 }
             }
         }
-        if !past.is_empty() {
-            self.note(target, schema, past).await?;
-        }
-        let mut waiting: Vec<Pending> = Vec::new();
+        let (mut waiting, mut rows) = (Vec::<Pending>::new(), BTreeMap::<String, u64>::new());
         for (partition, files) in partitions {
-            waiting.extend(self.compact.rewrite(schema, partition, files, &erased).await?);
+            match self.compact.rewrite(schema, partition.clone(), files.clone(), &erased).await {
+                Ok(None) => {}
+                Ok(Some(pending)) => {
+                    noted.extend(pending.removed.iter().map(|file| file.key.clone()));
+                    rows.insert(partition, pending.counted.get(ERASED).copied().unwrap_or_default());
+                    waiting.push(pending);
+                }
+                Err(error) => {
+                    failure.get_or_insert(error);
+                    done.extend(files.into_iter().map(|file| file.key));
+                }
+            }
         }
-        let mut rows = 0;
-        for pending in waiting {
-            self.note(target, schema, pending.removed.iter().map(|file| file.key.clone()).collect()).await?;
-            let of_user = pending.counted.get(ERASED).copied().unwrap_or_default();
-            let mut run = Run::default();
-            self.compact.bring_about(schema, vec![pending], &mut run).await?;
-            rows += if run.compacted.is_empty() { 0 } else { of_user };
+        if noted.is_empty() {
+            return Ok(done);
         }
+        self.note(target, schema, noted).await?;
+        let mut run = Run::default();
+        self.compact.bring_about(schema, waiting, &mut run).await?;
+        let rows = run.compacted.iter().filter_map(|compacted| rows.get(&compacted.partition)).sum();
         erasures.count(&target.id, Counts { rows, ..Counts::default() }).await?;
-        self.finish(erasures, target, schema).await
+        self.finish(erasures, target, schema).await?;
+        Ok(done)
     }
 
     async fn has_rows(&self, schema: &Schema, key: &str, erased: &Erased) -> Result<bool, PortError> {
@@ -190,20 +232,27 @@ impl Erase {
         let ports = &self.compact.ports;
         let Some((_, live)) = ports.catalog.files(&schema.table).await? else { return Ok(()) };
         let live: HashSet<String> = live.into_iter().map(|file| file.key).collect();
-        for Item { key, value, .. } in notes {
-            let noted = value["files"].as_array().into_iter().flatten();
-            let noted: BTreeSet<String> = noted.filter_map(|file| file.as_str().map(str::to_owned)).collect();
-            let gone: BTreeSet<String> = noted.iter().filter(|file| !live.contains(*file)).cloned().collect();
+        let files_of = |value: &Value| {
+            let files = value["files"].as_array().into_iter().flatten();
+            files.filter_map(|file| file.as_str().map(str::to_owned)).collect::<BTreeSet<String>>()
+        };
+        let noted: BTreeSet<String> = notes.iter().flat_map(|note| files_of(&note.value)).collect();
+        let gone: BTreeSet<String> = noted.into_iter().filter(|file| !live.contains(file)).collect();
+        let mut needed = BTreeSet::new();
+        if !gone.is_empty() {
             self.forget(schema, &gone).await?;
-            let needed = ports.catalog.needed(&schema.table).await?.unwrap_or_default();
-            let mut files = 0;
-            for file in gone.iter().filter(|file| !needed.contains(*file)) {
-                ports.objects.delete(file).await?;
-                files += 1;
-            }
+            needed = ports.catalog.needed(&schema.table).await?.unwrap_or_default();
+        }
+        let removed: BTreeSet<&String> = gone.iter().filter(|file| !needed.contains(*file)).collect();
+        for file in &removed {
+            ports.objects.delete(file).await?;
+        }
+        for Item { key, value, .. } in notes {
             let made = value["at"].as_str().and_then(Timestamp::parse_rfc3339).unwrap_or_default();
-            let is_old = || made.plus_micros(NOTE_KEPT_US) <= target.now;
-            if gone.len() == noted.len() || is_old() {
+            let is_old = made.plus_micros(NOTE_KEPT_US) <= target.now;
+            let of_note = files_of(&value);
+            let files = of_note.iter().filter(|file| removed.contains(file)).count() as u64;
+            if files == of_note.len() as u64 || is_old {
                 erasures.count(&target.id, Counts { files, ..Counts::default() }).await?;
                 self.ports.table.write(vec![Write::Delete { key, condition: Condition::Any }]).await?;
             }
@@ -224,4 +273,19 @@ impl Erase {
         }
         last.map_or(Ok(()), Err)
     }
+}
+
+/// Files with the sizes of one step.
+fn steps(files: &[(String, Option<TableFile>)]) -> Vec<&[(String, Option<TableFile>)]> {
+    let (mut steps, mut first, mut bytes) = (Vec::new(), 0, 0);
+    for (at, (_, file)) in files.iter().enumerate() {
+        let size = file.as_ref().map_or(0, |file| file.size_bytes);
+        if at > first && (at - first == STEP || bytes + size > STEP_BYTES) {
+            steps.push(&files[first..at]);
+            (first, bytes) = (at, 0);
+        }
+        bytes += size;
+    }
+    steps.push(&files[first..]);
+    steps
 }

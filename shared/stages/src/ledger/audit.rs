@@ -201,10 +201,16 @@ async fn lake(ports: &AuditPorts, deep: bool, audited: &mut Audited) -> Result<B
         }
     }
     let mut live = Vec::with_capacity(held.live.len());
+    let mut missing = Vec::new();
     for (table, file) in held.live {
         match stands(&file.key, file.size_bytes).await? {
             None => live.push((table, file)),
-            Some(how) => audited.tell(lost_of_table(&table, &file, &how)),
+            Some(how) => missing.push((table, file, how)),
+        }
+    }
+    for (table, file, how) in missing {
+        if still_has(ports, &table, &file.key).await? {
+            audited.tell(lost_of_table(&table, &file, &how));
         }
     }
     if deep {
@@ -228,6 +234,13 @@ async fn lake(ports: &AuditPorts, deep: bool, audited: &mut Audited) -> Result<B
         }
     }
     Ok(durable)
+}
+
+/// Whether a table still has a file: one whose user was erased meanwhile has gone with its object.
+async fn still_has(ports: &AuditPorts, table: &str, key: &str) -> Result<bool, PortError> {
+    let Some(catalog) = &ports.catalog else { return Ok(true) };
+    let found = catalog.files(table).await?;
+    Ok(found.is_some_and(|(_, files)| files.iter().any(|file| file.key == key)))
 }
 
 impl Held {
