@@ -191,12 +191,13 @@ impl State {
 
     /// Writes one segment anew that still has what was removed from it, so that its text is on the disk no more.
     fn purge(&mut self) {
-        let step = self.ready().and_then(|()| {
-            let segments = self.index.searchable_segment_metas()?;
+        let step = self.index.searchable_segment_metas().and_then(|segments| {
             let Some(segment) = segments.iter().find(|segment| segment.num_deleted_docs() > 0) else {
                 self.purging = false;
                 return Ok(());
             };
+            // Only now: it reads the keys of all documents.
+            self.ready()?;
             let Some(writer) = self.writer.as_mut() else { return Ok(()) };
             writer.merge(&[segment.id()]).wait()?;
             self.reader.reload()?;
