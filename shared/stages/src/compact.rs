@@ -22,6 +22,7 @@
 //! table, in the same swap: rows that were stored = rows in the table + those (see [`crate::ledger::audit`]).
 
 use crate::groups;
+use crate::listing;
 use crate::rows::corrupt;
 use futures::future::try_join_all;
 use serde::Serialize;
@@ -58,8 +59,6 @@ const HELD_BYTES: u64 = 64 << 20;
 const MAX_REMOVED: usize = 2_000;
 /// How often a replacement is tried.
 const LOOKS: usize = 6;
-/// Objects listed at once.
-const PAGE: usize = 1_000;
 
 /// What the stage reaches the outside through.
 #[derive(Clone)]
@@ -380,14 +379,8 @@ impl Compact {
         let old = i64::try_from(ORPHAN_AGE.as_millis()).unwrap_or(i64::MAX);
         let before = now.micros() / 1_000 - old;
         for schema in self.registry.iter() {
-            let (prefix, mut after) = (format!("lake/{}/", schema.table), None);
-            let mut aged: Vec<String> = Vec::new();
-            loop {
-                let page = self.ports.objects.list(&prefix, after.as_deref(), PAGE).await?;
-                let Some(last) = page.last() else { break };
-                after = Some(last.key.clone());
-                aged.extend(page.into_iter().filter(|meta| meta.modified_ms < before).map(|meta| meta.key));
-            }
+            let prefix = format!("lake/{}/", schema.table);
+            let aged = listing::all(self.ports.objects.as_ref(), &prefix, |meta| meta.modified_ms < before).await?;
             if aged.is_empty() {
                 continue;
             }
@@ -395,7 +388,8 @@ impl Compact {
             // Without a table nobody knows what an object is for.
             let Some(needed) = self.ports.catalog.needed(&schema.table).await? else { continue };
             let open: HashSet<&str> = open.iter().map(|file| file.key.as_str()).collect();
-            for key in aged.iter().filter(|key| !needed.contains(*key) && !open.contains(key.as_str())) {
+            let keys = aged.iter().map(|meta| &meta.key);
+            for key in keys.filter(|key| !needed.contains(*key) && !open.contains(key.as_str())) {
                 self.ports.objects.delete(key).await?;
                 removed += 1;
             }

@@ -26,6 +26,7 @@ mod lake;
 
 use crate::compact::Compact;
 use crate::detect::ALERTS;
+use crate::listing;
 use crate::quarantine::Quarantined;
 use crate::rows;
 use crate::rules::{Rules, RulesError};
@@ -37,7 +38,9 @@ use sluice_domain::event::MAX_ATTRIBUTE_BYTES;
 use sluice_domain::lake::Erased;
 use sluice_domain::personal;
 use sluice_domain::time::{DAY_US, HOUR_US, Timestamp};
-use sluice_ports::{Condition, ErrorKind, Item, Key, Objects, Outbox, PortError, PutMode, SearchRemoval, Table, Write};
+use sluice_ports::{
+    Condition, ErrorKind, Item, Key, ObjectMeta, Objects, Outbox, PortError, PutMode, SearchRemoval, Table, Write,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,8 +59,6 @@ const COUNTS: &str = "erasure-counts";
 const LOOK_EVERY_US: i64 = DAY_US;
 /// What was written this long before a look began may have been missed by it: clocks differ.
 const SLACK_US: i64 = HOUR_US;
-/// Objects listed at once.
-const PAGE: usize = 1_000;
 /// Records read at the same time.
 const CONCURRENT_GETS: usize = 16;
 /// The operation that writes an erasure's row.
@@ -487,23 +488,20 @@ impl Erase {
 
     /// Blanks records of quarantine. One that cannot be read stays as it is, and is told when all others are done.
     async fn records(&self, erasures: &Erasures, target: &Target) -> Result<(), PortError> {
-        let (mut failure, mut after) = (None, None);
-        loop {
-            let page = self.ports.objects.list("quarantine/", after.as_deref(), PAGE).await?;
-            let Some(last) = page.last() else { return failure.map_or(Ok(()), Err) };
-            after = Some(last.key.clone());
-            let keys = page.into_iter().filter(|meta| target.is_new(meta.modified_ms)).map(|meta| meta.key);
-            let each: Vec<_> = keys.map(|key| self.record(target, key)).collect();
-            let done: Vec<_> = futures::stream::iter(each).buffered(CONCURRENT_GETS).collect().await;
-            let mut records = 0;
-            for outcome in done {
-                match outcome {
-                    Ok(is_blanked) => records += u64::from(is_blanked),
-                    Err(error) => _ = failure.get_or_insert(error),
-                }
+        let is_new = |meta: &ObjectMeta| target.is_new(meta.modified_ms);
+        let found = listing::all(self.ports.objects.as_ref(), "quarantine/", is_new).await?;
+        let each: Vec<_> = found.into_iter().map(|meta| self.record(target, meta.key)).collect();
+        let mut done = futures::stream::iter(each).buffered(CONCURRENT_GETS);
+        let (mut records, mut failure) = (0, None);
+        while let Some(outcome) = done.next().await {
+            match outcome {
+                Ok(is_blanked) => records += u64::from(is_blanked),
+                Err(error) => _ = failure.get_or_insert(error),
             }
-            erasures.count(&target.id, Counts { records, ..Counts::default() }).await?;
         }
+        drop(done);
+        erasures.count(&target.id, Counts { records, ..Counts::default() }).await?;
+        failure.map_or(Ok(()), Err)
     }
 
     async fn record(&self, target: &Target, key: String) -> Result<bool, PortError> {

@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// Partition of the table that holds the counters (see [`Tally`]).
 pub const PARTITION: &str = "counter";
 
+/// Writes in one transaction.
+const MAX_WRITES: usize = 100;
+
 /// Where accepted events end up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -147,6 +150,20 @@ pub fn sink_write(counter: &str, fields: &[(Sink, Fate, u64)]) -> Write {
             .collect(),
         expires_at: None,
     }
+}
+
+/// Counts documents that are to be taken away, by counter. Before they are: a count may be repeated, a document that is gone may not be
+/// missing from it.
+pub(crate) async fn count_removed(
+    table: &dyn Table,
+    documents: impl IntoIterator<Item = (String, u64)>,
+) -> Result<(), PortError> {
+    let count = |(counter, n): (String, u64)| sink_write(&counter, &[(Sink::Search, Fate::Removed, n)]);
+    let writes: Vec<Write> = documents.into_iter().map(count).collect();
+    for some in writes.chunks(MAX_WRITES) {
+        table.write(some.to_vec()).await?;
+    }
+    Ok(())
 }
 
 /// What the counters say, all hours together.

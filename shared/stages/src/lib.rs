@@ -27,6 +27,7 @@ mod intake;
 pub mod item;
 pub mod ledger;
 mod limits;
+mod listing;
 pub mod members;
 pub mod networks;
 pub mod notify;

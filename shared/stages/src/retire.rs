@@ -4,13 +4,10 @@
 //! crash in between may count them twice, and the audit takes the count for the most that may be missing. A late event of such a month
 //! makes the index anew, and the next tick takes it away again.
 
-use crate::ledger::{self, Fate, Sink, audit};
+use crate::ledger::{self, audit};
 use sluice_domain::schema::{Registry, Schema};
 use sluice_domain::time::{DAY_US, Timestamp};
-use sluice_ports::{PortError, SearchRemoval, Table, Write};
-
-/// Writes in one transaction.
-const MAX_WRITES: usize = 100;
+use sluice_ports::{PortError, SearchRemoval, Table};
 
 /// Removes the indices that were kept long enough; answers their names.
 pub async fn retire(
@@ -26,14 +23,10 @@ pub async fn retire(
                 continue;
             }
             let counted = audit::documents(search, &index).await?;
-            let counted = counted.into_iter().map(|((hour, event_type), n)| {
-                let fields = [(Sink::Search, Fate::Removed, u64::try_from(n).unwrap_or_default())];
-                ledger::sink_write(&format!("{hour}#{event_type}"), &fields)
-            });
-            let writes: Vec<Write> = counted.collect();
-            for some in writes.chunks(MAX_WRITES) {
-                table.write(some.to_vec()).await?;
-            }
+            let counted = counted
+                .into_iter()
+                .map(|((hour, event_type), n)| (format!("{hour}#{event_type}"), u64::try_from(n).unwrap_or_default()));
+            ledger::count_removed(table, counted).await?;
             search.remove_index(&index).await?;
             tracing::info!(stage = "retire", search.index = %index, "kept long enough");
             retired.push(index);

@@ -1,18 +1,16 @@
 //! Documents of a user go, counted by type and hour of receive time.
 
 use super::{Counts, Erase, Erasures, Target};
-use crate::ledger::{self, Fate, Sink};
+use crate::ledger;
 use serde_json::{Value, json};
 use sluice_domain::time::Timestamp;
-use sluice_ports::{DocumentId, ErrorKind, PortError, Write};
+use sluice_ports::{DocumentId, ErrorKind, PortError};
 use std::collections::{BTreeMap, HashSet};
 
 /// Documents of one step.
 const PAGE: usize = 1_000;
 /// How often the documents are looked through at most.
 const ROUNDS: usize = 3;
-/// Writes in one transaction.
-const MAX_WRITES: usize = 100;
 
 impl Erase {
     /// Removes the user's documents.
@@ -43,12 +41,7 @@ impl Erase {
                         ids.push(id);
                     }
                 }
-                let count =
-                    |(counter, n): (&String, &u64)| ledger::sink_write(counter, &[(Sink::Search, Fate::Removed, *n)]);
-                let writes: Vec<Write> = counters.iter().map(count).collect();
-                for some in writes.chunks(MAX_WRITES) {
-                    self.ports.table.write(some.to_vec()).await?;
-                }
+                ledger::count_removed(self.ports.table.as_ref(), counters).await?;
                 let documents = ids.len() as u64;
                 search.remove(ids).await?;
                 erasures.count(&target.id, Counts { documents, ..Counts::default() }).await?;

@@ -3,6 +3,7 @@
 use super::{Counts, Erase, Erasures, Open, Target};
 use crate::compact::{ERASED, Pending, Run, timeless};
 use crate::groups;
+use crate::listing;
 use crate::rows;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
@@ -25,8 +26,6 @@ const STEP_BYTES: u64 = 512 << 20;
 const CONCURRENT_GETS: usize = 4;
 /// How often a table is tried to be changed, or looked through for files that it has got meanwhile.
 const LOOKS: usize = 6;
-/// Objects listed at once.
-const PAGE: usize = 1_000;
 
 /// Files to look at, by their keys: those that the table has, and those that only older states have.
 type Files = BTreeMap<String, Option<TableFile>>;
@@ -128,17 +127,12 @@ impl Erase {
         files.extend(live.into_iter().map(|file| (file.key.clone(), Some(file))));
         if target.since_ms.is_some() || after.is_some() {
             let is_ahead = |key: &str| after.is_none_or(|after| key > after);
-            let (mut new, mut last) = (HashSet::new(), None);
-            loop {
-                let page = ports.objects.list(&prefix, last.as_deref(), PAGE).await?;
-                let Some(end) = page.last() else { break };
-                last = Some(end.key.clone());
-                let is_new = |meta: &ObjectMeta| match is_ahead(&meta.key) {
-                    true => target.is_new(meta.modified_ms),
-                    false => meta.modified_ms >= target.look_began_ms,
-                };
-                new.extend(page.into_iter().filter(is_new).map(|meta| meta.key));
-            }
+            let is_new = |meta: &ObjectMeta| match is_ahead(&meta.key) {
+                true => target.is_new(meta.modified_ms),
+                false => meta.modified_ms >= target.look_began_ms,
+            };
+            let new = listing::all(ports.objects.as_ref(), &prefix, is_new).await?;
+            let new: HashSet<String> = new.into_iter().map(|meta| meta.key).collect();
             files.retain(|key, _| new.contains(key));
         }
         Ok(files)

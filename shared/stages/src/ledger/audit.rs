@@ -9,6 +9,7 @@
 use super::{Counts, Sink, SinkCounts, by_hour};
 use crate::compact;
 use crate::groups::{self, RecordedFile, recorded_files, recorded_tables, settled_rows};
+use crate::listing;
 use futures::StreamExt as _;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -16,13 +17,11 @@ use sluice_domain::lake::RowCount;
 use sluice_domain::schema::counted_as;
 use sluice_domain::time::{HOUR_US, Timestamp};
 use sluice_ports::{Catalog, Condition, ErrorKind, Key, Objects, PortError, Search, Table, TableFile, Write};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// After the end of an hour it is closed this much later.
 const CLOSES_AFTER_US: i64 = HOUR_US;
-/// Objects listed at once.
-const PAGE: usize = 10_000;
 /// Files read at the same time for their footers.
 const CONCURRENT_READS: usize = 4;
 /// Types in one hour that the search is asked for; there are no more by the ledger's own naming.
@@ -181,7 +180,8 @@ async fn lake(ports: &AuditPorts, deep: bool, audited: &mut Audited) -> Result<B
     }
     audited.files = (held.open.len() + held.live.len()) as u64;
     let mut there = Vec::with_capacity(held.open.len());
-    let sizes = sizes(ports.objects.as_ref()).await?;
+    let listed = listing::all(ports.objects.as_ref(), "lake/", |_| true).await?;
+    let sizes: HashMap<String, u64> = listed.into_iter().map(|meta| (meta.key, meta.size_bytes)).collect();
     let stands = |key: &str, size_bytes: u64| {
         let (key, found) = (key.to_owned(), sizes.get(key).copied());
         async move {
@@ -208,11 +208,6 @@ async fn lake(ports: &AuditPorts, deep: bool, audited: &mut Audited) -> Result<B
             Some(how) => missing.push((table, file, how)),
         }
     }
-    for (table, file, how) in missing {
-        if still_has(ports, &table, &file.key).await? {
-            audited.tell(lost_of_table(&table, &file, &how));
-        }
-    }
     if deep {
         let mut sound = Vec::with_capacity(there.len());
         for (file, wrong) in opened(ports, there, |file| (&file.key, file.rows)).await? {
@@ -223,9 +218,10 @@ async fn lake(ports: &AuditPorts, deep: bool, audited: &mut Audited) -> Result<B
         }
         there = sound;
         for ((table, file), wrong) in opened(ports, live, |(_, file)| (&file.key, file.rows)).await? {
-            wrong.into_iter().for_each(|how| audited.tell(lost_of_table(&table, &file, &how)));
+            missing.extend(wrong.map(|how| (table, file, how)));
         }
     }
+    tell_missing(ports, missing, audited).await?;
     let mut durable = ByHour::new();
     for (counter, n) in held.settled.iter().chain(there.iter().flat_map(|file| &file.counted)) {
         if let Some((hour, event_type)) = counter.split_once('#') {
@@ -236,11 +232,24 @@ async fn lake(ports: &AuditPorts, deep: bool, audited: &mut Audited) -> Result<B
     Ok(durable)
 }
 
-/// Whether a table still has a file: one whose user was erased meanwhile has gone with its object.
-async fn still_has(ports: &AuditPorts, table: &str, key: &str) -> Result<bool, PortError> {
-    let Some(catalog) = &ports.catalog else { return Ok(true) };
-    let found = catalog.files(table).await?;
-    Ok(found.is_some_and(|(_, files)| files.iter().any(|file| file.key == key)))
+/// Tells files of tables that are not as they should be. One that its table does not have any more is none of them: its user was erased
+/// meanwhile, and it went with its object.
+async fn tell_missing(
+    ports: &AuditPorts,
+    missing: Vec<(String, TableFile, String)>,
+    audited: &mut Audited,
+) -> Result<(), PortError> {
+    let mut live: BTreeMap<String, HashSet<String>> = BTreeMap::new();
+    for (table, file, how) in missing {
+        if let (Some(catalog), false) = (&ports.catalog, live.contains_key(&table)) {
+            let files = catalog.files(&table).await?.map(|(_, files)| files).unwrap_or_default();
+            live.insert(table.clone(), files.into_iter().map(|file| file.key).collect());
+        }
+        if live.get(&table).is_none_or(|live| live.contains(&file.key)) {
+            audited.tell(lost_of_table(&table, &file, &how));
+        }
+    }
+    Ok(())
 }
 
 impl Held {
@@ -333,17 +342,6 @@ fn lost_of_table(table: &str, file: &TableFile, how: &str) -> Problem {
 
 fn of_table(what: String) -> Problem {
     Problem { sink: Sink::Lake, hour: None, event_type: None, what }
-}
-
-/// Every object of the lake with its size.
-async fn sizes(objects: &dyn Objects) -> Result<HashMap<String, u64>, PortError> {
-    let (mut sizes, mut after) = (HashMap::new(), None);
-    loop {
-        let page = objects.list("lake/", after.as_deref(), PAGE).await?;
-        let Some(last) = page.last() else { return Ok(sizes) };
-        after = Some(last.key.clone());
-        sizes.extend(page.into_iter().map(|meta| (meta.key, meta.size_bytes)));
-    }
 }
 
 async fn exists(objects: &dyn Objects, key: &str, size_bytes: u64) -> Result<bool, PortError> {
