@@ -3,6 +3,7 @@
 use crate::unreadable;
 use bytes::Bytes;
 use iceberg::io::FileIO;
+use iceberg::spec::{ManifestEntryRef, ManifestFile, TableMetadata};
 use sluice_ports::{ErrorKind, Objects, PortError, PutMode};
 use std::sync::Arc;
 
@@ -44,6 +45,26 @@ impl Bucket {
 
     pub(crate) async fn read(&self, location: &str) -> Result<Bytes, PortError> {
         self.objects.get(self.key(location)?, None).await
+    }
+
+    /// Metadata that stands at a location.
+    pub(crate) async fn metadata(&self, operation: &'static str, location: &str) -> Result<TableMetadata, PortError> {
+        let memory = FileIO::new_with_memory();
+        self.fetch(location, &memory).await?;
+        TableMetadata::read_from(&memory, location).await.map_err(|e| unreadable(operation, location, e))
+    }
+
+    /// The entries of a manifest whose files are there: one of a file that is gone has told of it.
+    pub(crate) async fn entries(
+        &self,
+        operation: &'static str,
+        manifest: &ManifestFile,
+    ) -> Result<Vec<ManifestEntryRef>, PortError> {
+        let memory = FileIO::new_with_memory();
+        self.fetch(&manifest.manifest_path, &memory).await?;
+        let read = manifest.load_manifest(&memory).await;
+        let read = read.map_err(|e| unreadable(operation, &manifest.manifest_path, e))?;
+        Ok(read.entries().iter().filter(|entry| entry.is_alive()).cloned().collect())
     }
 
     /// Stores what crate `iceberg` has written to memory.

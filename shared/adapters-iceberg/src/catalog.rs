@@ -9,9 +9,7 @@ use crate::needed;
 use crate::pointers::Pointers;
 use crate::replace;
 use crate::snapshot::{Change, State};
-use crate::unreadable;
 use async_trait::async_trait;
-use iceberg::io::FileIO;
 use iceberg::spec::TableMetadata;
 use sluice_domain::schema::Registry;
 use sluice_ports::{
@@ -67,11 +65,7 @@ impl IcebergCatalog {
         if let Some((_, known)) = self.newest().get(table).filter(|(at, _)| *at == location) {
             return Ok(Some((location, known.clone())));
         }
-        let memory = FileIO::new_with_memory();
-        self.bucket.fetch(&location, &memory).await?;
-        let metadata =
-            TableMetadata::read_from(&memory, &location).await.map_err(|e| unreadable(LOAD, &location, e))?;
-        let metadata = Arc::new(metadata);
+        let metadata = Arc::new(self.bucket.metadata(LOAD, &location).await?);
         self.remember(table, &location, &metadata);
         Ok(Some((location, metadata)))
     }

@@ -2,8 +2,6 @@
 
 use crate::bucket::Bucket;
 use crate::snapshot::{Change, Changing, State, manifests};
-use crate::unreadable;
-use iceberg::io::FileIO;
 use iceberg::spec::{ManifestFile, TableMetadata};
 use sluice_ports::{ErrorKind, Forget, PortError};
 use std::collections::{HashMap, HashSet};
@@ -48,9 +46,7 @@ async fn snapshots_with(bucket: &Bucket, metadata: &TableMetadata, forget: &Forg
 
 /// Whether a manifest has one of the files alive.
 async fn lists(bucket: &Bucket, manifest: &ManifestFile, forget: &Forget) -> Result<bool, PortError> {
-    let memory = FileIO::new_with_memory();
-    bucket.fetch(&manifest.manifest_path, &memory).await?;
-    let read = manifest.load_manifest(&memory).await.map_err(|e| unreadable(FORGET, &manifest.manifest_path, e))?;
-    let mut alive = read.entries().iter().filter(|entry| entry.is_alive()).map(|entry| entry.data_file().file_path());
+    let entries = bucket.entries(FORGET, manifest).await?;
+    let mut alive = entries.iter().map(|entry| entry.data_file().file_path());
     Ok(alive.any(|location| bucket.key(location).is_ok_and(|key| forget.files.contains(key))))
 }

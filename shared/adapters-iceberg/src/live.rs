@@ -3,8 +3,6 @@
 use crate::catalog::IcebergCatalog;
 use crate::columns::TIME;
 use crate::snapshot::{manifests, tag_of, tags};
-use crate::unreadable;
-use iceberg::io::FileIO;
 use iceberg::spec::{
     Literal, ManifestContentType, ManifestFile, PrimitiveLiteral, SnapshotRef, Struct, TableMetadata, Transform,
 };
@@ -94,11 +92,7 @@ impl IcebergCatalog {
     ) -> Result<Vec<TableFile>, PortError> {
         let time = metadata.current_schema().field_by_name(TIME).map(|field| field.id).unwrap_or_default();
         let mut files = Vec::new();
-        let memory = FileIO::new_with_memory();
-        self.bucket.fetch(&manifest.manifest_path, &memory).await?;
-        let read = manifest.load_manifest(&memory).await;
-        let read = read.map_err(|e| unreadable("catalog.load", &manifest.manifest_path, e))?;
-        for entry in read.entries().iter().filter(|entry| entry.is_alive()) {
+        for entry in self.bucket.entries("catalog.load", manifest).await? {
             if manifest.content == ManifestContentType::Deletes {
                 let what = format!(
                     "the table `{table}` has rows that another engine deleted and that are still in its files; let that engine rewrite them (`OPTIMIZE`)"

@@ -2,8 +2,6 @@
 
 use crate::bucket::Bucket;
 use crate::snapshot::manifests;
-use crate::unreadable;
-use iceberg::io::FileIO;
 use iceberg::spec::TableMetadata;
 use sluice_ports::PortError;
 use std::collections::{BTreeSet, HashSet};
@@ -24,12 +22,8 @@ pub(crate) async fn keys(
             if !locations.insert(manifest.manifest_path.clone()) {
                 continue;
             }
-            let memory = FileIO::new_with_memory();
-            bucket.fetch(&manifest.manifest_path, &memory).await?;
-            let read = manifest.load_manifest(&memory).await;
-            let read = read.map_err(|e| unreadable("catalog.needed", &manifest.manifest_path, e))?;
-            let alive = read.entries().iter().filter(|entry| entry.is_alive());
-            locations.extend(alive.map(|entry| entry.data_file().file_path().to_owned()));
+            let entries = bucket.entries("catalog.needed", &manifest).await?;
+            locations.extend(entries.iter().map(|entry| entry.data_file().file_path().to_owned()));
         }
     }
     locations.iter().map(|location| bucket.key(location).map(str::to_owned)).collect()

@@ -7,11 +7,9 @@
 use crate::bucket::Bucket;
 use crate::catalog::next_location;
 use crate::pointers::Pointers;
-use crate::unreadable;
 use apache_avro::types::Value;
 use apache_avro::{Codec, Reader, Writer, read_marker};
 use bytes::Bytes;
-use iceberg::io::FileIO;
 use iceberg::spec::TableMetadata;
 use serde_json::{Value as Json, json};
 use sluice_ports::{ErrorKind, Objects, PortError};
@@ -70,10 +68,7 @@ impl Relocation {
     /// [`ErrorKind::Conflict`] where another process has changed the table meanwhile; then nothing has changed.
     pub async fn relocate(&self, moved: &Moved) -> Result<usize, PortError> {
         let from = Bucket::new(self.to.objects.clone(), &moved.from);
-        let memory = FileIO::new_with_memory();
-        from.fetch(&moved.location, &memory).await?;
-        let metadata = TableMetadata::read_from(&memory, &moved.location).await;
-        let metadata = metadata.map_err(|e| unreadable(OPERATION, &moved.location, e))?;
+        let metadata = from.metadata(OPERATION, &moved.location).await?;
         let mut json = serde_json::to_value(&metadata).map_err(|e| damaged(&moved.location, e))?;
         let mut writing = Writing { from, to: &self.to, table: moved, id: Uuid::now_v7(), manifests: HashMap::new() };
         let mut lists = 0;

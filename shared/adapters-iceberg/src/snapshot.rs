@@ -6,8 +6,9 @@ use crate::unreadable;
 use iceberg::io::FileIO;
 use iceberg::spec::{
     DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, FormatVersion, Literal, MAIN_BRANCH,
-    ManifestContentType, ManifestFile, ManifestList, ManifestListWriter, ManifestWriter, ManifestWriterBuilder,
-    Operation, Snapshot, SnapshotReference, SnapshotRetention, Struct, Summary, TableMetadata, TableMetadataBuilder,
+    ManifestContentType, ManifestEntryRef, ManifestFile, ManifestList, ManifestListWriter, ManifestWriter,
+    ManifestWriterBuilder, Operation, Snapshot, SnapshotReference, SnapshotRetention, Struct, Summary, TableMetadata,
+    TableMetadataBuilder,
 };
 use iceberg::transform::create_transform_function;
 use serde_json::Value;
@@ -210,19 +211,8 @@ impl<'a> Changing<'a> {
     async fn merged(&mut self, small: Vec<ManifestFile>) -> Result<ManifestFile, PortError> {
         let mut writer = self.writer()?;
         for manifest in small {
-            self.bucket.fetch(&manifest.manifest_path, &self.memory).await?;
-            let operation = self.operation;
-            let fail = |e| unreadable(operation, &manifest.manifest_path, e);
-            let read = manifest.load_manifest(&self.memory).await.map_err(fail)?;
-            // An entry of a file that is gone has told of it.
-            for entry in read.entries().iter().filter(|entry| entry.is_alive()) {
-                let (Some(snapshot), Some(sequence)) = (entry.snapshot_id(), entry.sequence_number()) else {
-                    let what = format!("`{}` has an entry without its snapshot", manifest.manifest_path);
-                    return Err(PortError::new(ErrorKind::Corrupt, operation, what));
-                };
-                writer
-                    .add_existing_file(entry.data_file().clone(), snapshot, sequence, entry.file_sequence_number)
-                    .map_err(fail)?;
+            for entry in self.bucket.entries(self.operation, &manifest).await? {
+                self.carry(&mut writer, &manifest, &entry, false)?;
             }
         }
         self.finish_manifest(writer).await
@@ -238,30 +228,21 @@ impl<'a> Changing<'a> {
         let mut writer: Option<ManifestWriter> = None;
         let mut written = 0;
         for manifest in manifests {
-            self.bucket.fetch(&manifest.manifest_path, &self.memory).await?;
-            let operation = self.operation;
-            let fail = |e| unreadable(operation, &manifest.manifest_path, e);
-            let read = manifest.load_manifest(&self.memory).await.map_err(fail)?;
-            let is_removed = |file: &DataFile| is_gone(file.file_path());
-            if !read.entries().iter().any(|entry| entry.is_alive() && is_removed(entry.data_file())) {
+            let entries = self.bucket.entries(self.operation, &manifest).await?;
+            let is_removed = |entry: &ManifestEntryRef| is_gone(entry.data_file().file_path());
+            if !entries.iter().any(is_removed) {
                 kept.push(manifest);
                 continue;
             }
-            for entry in read.entries().iter().filter(|entry| entry.is_alive()) {
-                let (Some(snapshot), Some(sequence)) = (entry.snapshot_id(), entry.sequence_number()) else {
-                    let what = format!("`{}` has an entry without its snapshot", manifest.manifest_path);
-                    return Err(PortError::new(ErrorKind::Corrupt, operation, what));
-                };
+            for entry in &entries {
                 let to = match &mut writer {
                     Some(writer) => writer,
                     None => writer.insert(self.writer()?),
                 };
-                let file = entry.data_file().clone();
-                if is_removed(&file) {
-                    gone.push(file.clone());
-                    to.add_delete_file(file, sequence, entry.file_sequence_number).map_err(fail)?;
-                } else {
-                    to.add_existing_file(file, snapshot, sequence, entry.file_sequence_number).map_err(fail)?;
+                let is_removed = is_removed(entry);
+                self.carry(to, &manifest, entry, is_removed)?;
+                if is_removed {
+                    gone.push(entry.data_file().clone());
                 }
                 written += 1;
             }
@@ -276,6 +257,26 @@ impl<'a> Changing<'a> {
             kept.push(self.finish_manifest(last).await?);
         }
         Ok((kept, gone))
+    }
+
+    /// Writes an entry of another manifest on, as one of a file that stays or of one that goes.
+    fn carry(
+        &self,
+        to: &mut ManifestWriter,
+        from: &ManifestFile,
+        entry: &ManifestEntryRef,
+        goes: bool,
+    ) -> Result<(), PortError> {
+        let (Some(snapshot), Some(sequence)) = (entry.snapshot_id(), entry.sequence_number()) else {
+            let what = format!("`{}` has an entry without its snapshot", from.manifest_path);
+            return Err(PortError::new(ErrorKind::Corrupt, self.operation, what));
+        };
+        let (file, number) = (entry.data_file().clone(), entry.file_sequence_number);
+        let written = match goes {
+            true => to.add_delete_file(file, sequence, number),
+            false => to.add_existing_file(file, snapshot, sequence, number),
+        };
+        written.map_err(|e| unreadable(self.operation, &from.manifest_path, e))
     }
 
     fn writer(&mut self) -> Result<ManifestWriter, PortError> {
